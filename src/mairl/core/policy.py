@@ -56,7 +56,9 @@ class DiscretePolicy(Policy):
         return jnp.take_along_axis(self.log_probs(obs, action_mask), actions[:, None], axis=-1)[:, 0]
 
 
-def masked(logits: Float[Array, "*b action"], action_mask: Bool[Array, "*b action"] | None) -> Float[Array, "*b action"]:
+def masked(
+    logits: Float[Array, "*b action"], action_mask: Bool[Array, "*b action"] | None
+) -> Float[Array, "*b action"]:
     """Sets the logits of forbidden actions to -inf."""
     return logits if action_mask is None else jnp.where(action_mask, logits, -jnp.inf)
 

@@ -141,7 +141,9 @@ class Demonstrations(eqx.Module):
             InvalidData: fewer steps than that are recorded.
         """
         if not 0 < num_steps <= self.num_steps:
-            raise InvalidData(f"asked for {num_steps} steps of a recording of {self.num_steps}: ask for fewer or record more")
+            raise InvalidData(
+                f"asked for {num_steps} steps of a recording of {self.num_steps}: ask for fewer or record more"
+            )
         lengths = np.asarray(self.lengths)
         ends = np.cumsum(lengths)
         last = int(np.searchsorted(ends, num_steps))
@@ -184,14 +186,18 @@ class Demonstrations(eqx.Module):
         space = game.action_space
         if isinstance(space, Discrete):
             if self.actions.ndim != 3:
-                problems.append(f"the recording has vector actions of size {self.actions.shape[-1]}, the game {space.n} discrete ones")
+                problems.append(
+                    f"the recording has vector actions of size {self.actions.shape[-1]}, the game {space.n} discrete ones"
+                )
             elif (top := int(np.max(np.asarray(self.actions)))) >= space.n:
                 problems.append(f"the recording holds action {top}, the game has 0 … {space.n - 1}")
         elif self.actions.ndim != 4 or self.actions.shape[-1] != space.size:
             shape = "discrete actions" if self.actions.ndim == 3 else f"actions of size {self.actions.shape[-1]}"
             problems.append(f"the recording has {shape}, the game vectors of size {space.size}")
         if self.obs is not None:
-            want = {jax.tree_util.keystr(p): s.shape for p, s in jax.tree_util.tree_leaves_with_path(game.observation_spec)}
+            want = {
+                jax.tree_util.keystr(p): s.shape for p, s in jax.tree_util.tree_leaves_with_path(game.observation_spec)
+            }
             have = {jax.tree_util.keystr(p): x.shape[3:] for p, x in jax.tree_util.tree_leaves_with_path(self.obs)}
             if want != have:
                 problems.append(f"observations are {have or '{}'} in the recording and {want} in the game")
@@ -203,9 +209,13 @@ class Demonstrations(eqx.Module):
             want = jax.tree.leaves(jax.eval_shape(lambda k: game.reset(k)[0], key))
             have = jax.tree.leaves(self.state)
             if [w.shape for w in want] != [h.shape[2:] for h in have]:
-                problems.append("the recorded states have other shapes than the game's: other options or another layout")
+                problems.append(
+                    "the recorded states have other shapes than the game's: other options or another layout"
+                )
         if problems:
-            raise InvalidGame(f"recording and game do not fit: {'; '.join(problems)}. Name the game (and options) it was recorded in: {self.metadata.game or 'unknown'}")
+            raise InvalidGame(
+                f"recording and game do not fit: {'; '.join(problems)}. Name the game (and options) it was recorded in: {self.metadata.game or 'unknown'}"
+            )
 
 
 def demonstrations(
@@ -233,7 +243,9 @@ def demonstrations(
     """
     actions = np.asarray(actions)
     if actions.ndim not in (3, 4):
-        raise InvalidData(f"actions must be [episode, time, agent] or [episode, time, agent, size], got shape {actions.shape}")
+        raise InvalidData(
+            f"actions must be [episode, time, agent] or [episode, time, agent, size], got shape {actions.shape}"
+        )
     discrete = actions.ndim == 3
     if discrete and not np.issubdtype(actions.dtype, np.integer):
         if not np.all(np.isfinite(actions)) or np.any(actions != np.round(actions)):
@@ -246,7 +258,9 @@ def demonstrations(
     _expect("terminated", terminated.shape, (episodes, time, agents))
     _expect("truncated", truncated.shape, (episodes, time))
     if episodes == 0 or lengths.min(initial=1) < 1 or lengths.max(initial=0) > time:
-        raise InvalidData(f"need at least one episode, each of 1 … {time} steps; got {episodes} episodes of {lengths.min(initial=0)} … {lengths.max(initial=0)}")
+        raise InvalidData(
+            f"need at least one episode, each of 1 … {time} steps; got {episodes} episodes of {lengths.min(initial=0)} … {lengths.max(initial=0)}"
+        )
     within = np.arange(time)[None] < lengths[:, None]
     mask = np.broadcast_to(within[:, :, None], terminated.shape) if mask is None else np.asarray(mask, bool)
     _expect("mask", mask.shape, (episodes, time, agents))
@@ -295,7 +309,9 @@ def _finite(name: str, leaf, lengths, extra: int = 0) -> None:
     bad = ~np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(-1) & within
     if bad.any():
         episode, step = np.argwhere(bad)[0]
-        raise InvalidData(f"{name} is not finite in {int(bad.sum())} of {int(within.sum())} steps, first in episode {episode}, step {step}: drop or repair these episodes")
+        raise InvalidData(
+            f"{name} is not finite in {int(bad.sum())} of {int(within.sum())} steps, first in episode {episode}, step {step}: drop or repair these episodes"
+        )
 
 
 def _check_actions(actions, mask, space, action_mask) -> None:
@@ -313,9 +329,13 @@ def _check_actions(actions, mask, space, action_mask) -> None:
             bad, allowed = mask & ~(np.isfinite(actions).all(-1) & inside), f"within [{space.low}, {space.high}]"
     if bad.any():
         episode, step, agent = np.argwhere(bad)[0]
-        raise InvalidData(f"{int(bad.sum())} actions are out of range, first in episode {episode}, step {step}, agent {agent}: {actions[episode, step, agent]}; allowed: {allowed}")
+        raise InvalidData(
+            f"{int(bad.sum())} actions are out of range, first in episode {episode}, step {step}, agent {agent}: {actions[episode, step, agent]}; allowed: {allowed}"
+        )
     if action_mask is not None and actions.ndim == 3:
         chosen = np.take_along_axis(action_mask[:, :-1], np.where(mask, actions, 0)[..., None], -1)[..., 0]
         if (forbidden := mask & ~chosen).any():
             episode, step, agent = np.argwhere(forbidden)[0]
-            raise InvalidData(f"{int(forbidden.sum())} recorded actions are forbidden by the action mask, first in episode {episode}, step {step}, agent {agent}")
+            raise InvalidData(
+                f"{int(forbidden.sum())} recorded actions are forbidden by the action mask, first in episode {episode}, step {step}, agent {agent}"
+            )

@@ -1,0 +1,54 @@
+"""Policies whose distribution a network gives."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mairl.core.policy import DiscretePolicy, Policy
+from mairl.networks.build import PerAgent
+
+
+class CategoricalPolicy(DiscretePolicy):
+    """softmax(net(obs)) for each agent."""
+
+    net: PerAgent
+
+    def logits(self, obs: PyTree[Array]) -> Float[Array, "agent action"]:
+        """See `DiscretePolicy.logits`."""
+        return self.net(obs)
+
+
+class BoltzmannPolicy(DiscretePolicy):
+    """softmax(λ Q(obs, ·)) for each agent: Eq. 3 of the MAMQL paper. `rationality` is λ, in 1 / units of reward."""
+
+    critic: PerAgent
+    rationality: float = eqx.field(static=True)
+
+    def logits(self, obs: PyTree[Array]) -> Float[Array, "agent action"]:
+        """See `DiscretePolicy.logits`."""
+        return self.rationality * self.critic(obs)
+
+
+class GaussianPolicy(Policy):
+    """Independent normals around net(obs), clipped to the box when sampled. `log_std` is `[agent, size]`."""
+
+    net: PerAgent
+    log_std: Float[Array, "agent size"]
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+
+    def mode(self, obs, action_mask=None) -> Array:
+        """See `Policy.mode`."""
+        return jnp.clip(self.net(obs), self.low, self.high)
+
+    def sample(self, key, obs, action_mask=None) -> Array:
+        """See `Policy.sample`."""
+        mean = self.net(obs)
+        return jnp.clip(mean + jnp.exp(self.log_std) * jax.random.normal(key, mean.shape), self.low, self.high)
+
+    def log_prob(self, obs, actions, action_mask=None) -> Float[Array, " agent"]:
+        """See `Policy.log_prob`; the density of the unclipped normal."""
+        return jnp.sum(jax.scipy.stats.norm.logpdf(actions, self.net(obs), jnp.exp(self.log_std)), axis=-1)

@@ -1,0 +1,92 @@
+"""Rewards that a network gives."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mairl.core.reward import Reward
+from mairl.networks.build import PerAgent
+from mairl.ops.soft_bellman import soft_value
+
+
+def take_action(values: Float[Array, "agent action"], actions: Array) -> Float[Array, " agent"]:
+    """Picks each agent's own action's value."""
+    return jnp.take_along_axis(values, actions[:, None], axis=-1)[:, 0]
+
+
+def joint_index(actions: Array, num_actions: int) -> Array:
+    """The place of a joint action `[agent]` in the row-major table of all `num_actions ** agent`, for every agent.
+
+    Agent i's own action comes first, then the others in order: `[agent]` indices.
+    """
+    n = actions.shape[0]
+    own_first = jnp.stack([jnp.concatenate([actions[i : i + 1], actions[:i], actions[i + 1 :]]) for i in range(n)])
+    powers = num_actions ** jnp.arange(n - 1, -1, -1)
+    return own_first @ powers
+
+
+class ActionReward(Reward):
+    """r_i(s, a_i) = scale · net_i(obs_i)[a_i]: an induced (marginal) reward, discrete actions."""
+
+    uses_next: ClassVar[bool] = False
+    uses_others: ClassVar[bool] = False
+    net: PerAgent
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+        """See `Reward`."""
+        return self.scale * take_action(self.net(obs), actions)
+
+
+class JointReward(Reward):
+    """r_i(s, a) = scale · net_i(obs_i)[a_i, a_-i]: a table over all joint actions, own action first."""
+
+    uses_next: ClassVar[bool] = False
+    uses_others: ClassVar[bool] = True
+    net: PerAgent
+    num_actions: int = eqx.field(static=True)
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+        """See `Reward`."""
+        table = self.net(obs)
+        return self.scale * take_action(table, joint_index(actions, self.num_actions))
+
+
+class ImplicitReward(Reward):
+    """r_i(s, a_i, s') = Q_i(s, a_i) - γ V_i(s'), the reward that a soft critic implies (Eq. 6 of the MAMQL paper, one
+    sample of s'). V is 0 after termination. Units as the critic's."""
+
+    uses_next: ClassVar[bool] = True
+    uses_others: ClassVar[bool] = False
+    critic: PerAgent
+    rationality: float = eqx.field(static=True)
+    discount: float = eqx.field(static=True)
+    value_form: str = eqx.field(static=True, default="soft")
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+        """See `Reward`."""
+        value = soft_value(self.critic(next_obs), self.rationality, self.value_form)
+        q = take_action(self.critic(obs), actions)
+        return self.scale * (q - self.discount * jnp.where(terminated, 0.0, value))
+
+
+def one_hot_actions(actions: Array, num_actions: int) -> Float[Array, " features"]:
+    """A joint action `[agent]` as one flat one-hot vector."""
+    return jax.nn.one_hot(actions, num_actions).ravel()
+
+
+def reward_of(
+    reward: Reward, obs: PyTree[Array], actions: Array, next_obs: PyTree[Array], terminated: Array, lead: int
+):
+    """Applies a reward over `lead` leading axes."""
+    call = reward.__call__
+    for _ in range(lead):
+        call = jax.vmap(call)
+    return call(obs, actions, next_obs, terminated)
