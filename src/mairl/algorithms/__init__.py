@@ -1,0 +1,1 @@
+"""Learners, one a file, and the loop that drives them."""

@@ -3,8 +3,7 @@
 Glossary of axes, always in this order: seed, world (or env), time, agent, feature.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: Equinox reads `AbstractVar` from the annotation itself.
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -78,6 +77,10 @@ class MarkovGame(eqx.Module):
     def observe(self, state: State) -> PyTree[Array]:
         """What each agent sees in `state`, each leaf `[agent, ...]`; equals the observation that `step` returned."""
         raise NotImplementedError
+
+    def state_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of a state."""
+        return eqx.filter_eval_shape(lambda: self.reset(jax.random.key(0))[0])
 
     def action_mask(self, state: State) -> Bool[Array, "agent action"] | None:
         """Which actions are allowed in `state`; None when all always are (the default)."""

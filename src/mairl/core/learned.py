@@ -18,11 +18,13 @@ class Learned(eqx.Module):
         policy: one policy per agent.
         reward: as recovered; None for learners that recover none (cloning, reinforcement learning).
         shaped_reward: as used in training, where that differs (with shaping, or a discriminator's logit).
+        induced_reward: R̄_i(s, a_i), the reward averaged over the others' policies, where it differs from `reward`.
     """
 
     policy: Policy
     reward: Reward | None = None
     shaped_reward: Reward | None = None
+    induced_reward: Reward | None = None
 
     def save(self, folder: str | Path) -> None:
         """Writes `learned.json` (how to rebuild the modules) and `arrays.npz` (their numbers) into `folder`."""

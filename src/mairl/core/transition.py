@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from mairl.core.game import MarkovGame, State
@@ -60,4 +63,22 @@ def observe(game: MarkovGame, transition: Transition) -> Transition:
     names = [n for n, v in fields.items() if v is not None]
     return eqx.tree_at(
         lambda t: [getattr(t, n) for n in names], transition, [fields[n] for n in names], is_leaf=lambda x: x is None
+    )
+
+
+def hide_reward(transition: Transition) -> Transition:
+    """The same steps without the true reward: what a learner of rewards may keep."""
+    return eqx.tree_at(lambda t: t.reward, transition, None, is_leaf=lambda x: x is None)
+
+
+def joined(first: Transition, second: Transition) -> Transition:
+    """Two batches `[a, ...]` and `[b, ...]` as one `[a+b, ...]`, with the fields that both have."""
+
+    def join(x, y):
+        if x is None or y is None:
+            return None
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x, y)
+
+    return Transition(
+        **{f.name: join(getattr(first, f.name), getattr(second, f.name)) for f in dataclasses.fields(first)}
     )

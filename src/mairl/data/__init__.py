@@ -1,0 +1,1 @@
+"""Recordings: their form, their store, their collection."""

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from mairl.core.game import MarkovGame, State
 from mairl.core.policy import Policy
+from mairl.core.spaces import Discrete
 from mairl.core.transition import Transition
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
 
@@ -19,6 +20,25 @@ from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
 def reset(game: MarkovGame, key: Key[Array, ""], num_envs: int) -> State:
     """First states of `num_envs` games, leaves `[env, ...]`."""
     return jax.vmap(lambda k: game.reset(k)[0])(jax.random.split(key, num_envs))
+
+
+def step_zeros(game: MarkovGame, *lead: int) -> Transition:
+    """Steps of zeros shaped as play in `game` gives them (without rewards), leaves `[*lead, ...]`."""
+    agents, space = game.num_agents, game.action_space
+    shape = (agents,) if isinstance(space, Discrete) else (agents, space.size)
+    dtype = jnp.int32 if isinstance(space, Discrete) else jnp.float32
+
+    def state():
+        return jax.tree.map(lambda s: jnp.zeros((*lead, *s.shape), s.dtype), game.state_spec())
+
+    return Transition(
+        actions=jnp.zeros((*lead, *shape), dtype),
+        terminated=jnp.zeros((*lead, agents), bool),
+        truncated=jnp.zeros(lead, bool),
+        mask=jnp.zeros((*lead, agents), bool),
+        state=state(),
+        next_state=state(),
+    )
 
 
 def play(

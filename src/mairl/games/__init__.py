@@ -1,0 +1,60 @@
+"""Games by id. One visible dictionary; command-line choices, tests and documents derive from it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+
+from mairl.core.errors import InvalidGame
+from mairl.core.game import MarkovGame
+
+
+def _from(path: str, **defaults) -> Callable[..., MarkovGame]:
+    """A constructor that is imported when it is first called."""
+    module, _, name = path.partition(":")
+
+    def make(**options) -> MarkovGame:
+        target = getattr(import_module(module), name)
+        given = {**defaults, **options}
+        known = [p for p in inspect.signature(target).parameters if not p.startswith("_")]
+        if unknown := sorted(set(given) - set(known)):
+            raise InvalidGame(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+        try:
+            return target(**given)
+        except (TypeError, ValueError) as error:
+            raise InvalidGame(str(error)) from error
+
+    return make
+
+
+GAMES: dict[str, Callable[..., MarkovGame]] = {
+    "gems": _from("mairl.games.gems.game:Gems"),
+    "gems-random": _from("mairl.games.gems.game:Gems", layout="random"),
+    "overcooked": _from("mairl.games.overcooked.game:Overcooked", horizon=50),
+    "overcooked-cook5": _from("mairl.games.overcooked.game:Overcooked", horizon=50, cook_time=5),
+    "intersection": _from("mairl.games.intersection.game:Intersection"),
+}
+"""Id to constructor. `overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game."""
+
+
+def make_game(name: str) -> MarkovGame:
+    """Builds a game from an id with options, such as "gems" or "overcooked:layout=coordination_ring,horizon=400".
+
+    Raises:
+        InvalidGame: unknown id or option, with what there is.
+    """
+    kind, _, options = name.partition(":")
+    if kind not in GAMES:
+        raise InvalidGame(f"there is no game {kind!r}; there are {', '.join(GAMES)}")
+    given = {}
+    for option in filter(None, options.split(",")):
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise InvalidGame(f"options are written key=value, got {option!r} in {name!r}")
+        try:
+            given[key.strip()] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            given[key.strip()] = value
+    return GAMES[kind](**given)

@@ -1,0 +1,1 @@
+"""What a result is worth: returns, behaviour, reward distances, equilibrium."""

@@ -1,0 +1,1 @@
+"""Networks, and the policies and rewards that they give."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from mairl.core.policy import DiscretePolicy
 from mairl.core.reward import Reward
 from mairl.networks.build import PerAgent
 from mairl.ops.soft_bellman import soft_value
@@ -31,12 +32,12 @@ def joint_index(actions: Array, num_actions: int) -> Array:
 
 
 class ActionReward(Reward):
-    """r_i(s, a_i) = scale · net_i(obs_i)[a_i]: an induced (marginal) reward, discrete actions."""
+    """r_i(s, a_i) = scale_i · net_i(obs_i)[a_i]: an induced (marginal) reward, discrete actions."""
 
     uses_next: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     net: PerAgent
-    scale: float = eqx.field(static=True, default=1.0)
+    scale: Float[Array, " agent"]
 
     def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
         """See `Reward`."""
@@ -44,13 +45,13 @@ class ActionReward(Reward):
 
 
 class JointReward(Reward):
-    """r_i(s, a) = scale · net_i(obs_i)[a_i, a_-i]: a table over all joint actions, own action first."""
+    """r_i(s, a) = scale_i · net_i(obs_i)[a_i, a_-i]: a table over all joint actions, own action first."""
 
     uses_next: ClassVar[bool] = False
     uses_others: ClassVar[bool] = True
     net: PerAgent
     num_actions: int = eqx.field(static=True)
-    scale: float = eqx.field(static=True, default=1.0)
+    scale: Float[Array, " agent"]
 
     def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
         """See `Reward`."""
@@ -58,23 +59,67 @@ class JointReward(Reward):
         return self.scale * take_action(table, joint_index(actions, self.num_actions))
 
 
+class VectorJointReward(Reward):
+    """r_i(s, a) = scale_i · net_i(obs_i, one-hot of everybody's actions), for games with too many joint actions."""
+
+    uses_next: ClassVar[bool] = False
+    uses_others: ClassVar[bool] = True
+    net: PerAgent
+    num_actions: int = eqx.field(static=True)
+    scale: Float[Array, " agent"]
+
+    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+        """See `Reward`."""
+        vector = one_hot_actions(actions, self.num_actions)
+        return self.scale * self.net(obs, jnp.broadcast_to(vector, (actions.shape[0], vector.shape[0])))[:, 0]
+
+
 class ImplicitReward(Reward):
-    """r_i(s, a_i, s') = Q_i(s, a_i) - γ V_i(s'), the reward that a soft critic implies (Eq. 6 of the MAMQL paper, one
+    """r_i(s, a_i, s') = scale_i · (Q_i(s, a_i) - γ V_i(s')), the reward that a soft critic implies (Eq. 6 of the MAMQL paper, one
     sample of s'). V is 0 after termination. Units as the critic's."""
 
     uses_next: ClassVar[bool] = True
     uses_others: ClassVar[bool] = False
     critic: PerAgent
+    scale: Float[Array, " agent"]
     rationality: float = eqx.field(static=True)
     discount: float = eqx.field(static=True)
     value_form: str = eqx.field(static=True, default="soft")
-    scale: float = eqx.field(static=True, default=1.0)
 
     def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
         """See `Reward`."""
         value = soft_value(self.critic(next_obs), self.rationality, self.value_form)
         q = take_action(self.critic(obs), actions)
         return self.scale * (q - self.discount * jnp.where(terminated, 0.0, value))
+
+
+class InducedReward(Reward):
+    """R̄_i(s, a_i) = E over the others' policies of R_i(s, a_i, a_-i): Eq. 7 of the MAMQL paper, by enumeration."""
+
+    uses_next: ClassVar[bool] = False
+    uses_others: ClassVar[bool] = False
+    joint: JointReward
+    policy: DiscretePolicy
+
+    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+        """See `Reward`."""
+        table = marginal_over_others(self.joint.net(obs), jax.nn.softmax(self.policy.logits(obs), axis=-1))
+        return self.joint.scale * take_action(table, actions)
+
+
+def marginal_over_others(
+    table: Float[Array, "agent joint"], policy: Float[Array, "agent action"]
+) -> Float[Array, "agent action"]:
+    """Averages each agent's table over joint actions (own first, as in `joint_index`) over the others' policies."""
+    num_agents, num_actions = policy.shape
+    means = []
+    for i in range(num_agents):
+        weights = jnp.ones(1)
+        for j in range(num_agents):
+            if j != i:
+                weights = (weights[:, None] * policy[j]).reshape(-1)
+        means.append(table[i].reshape(num_actions, -1) @ weights)
+    return jnp.stack(means)
 
 
 def one_hot_actions(actions: Array, num_actions: int) -> Float[Array, " features"]:

@@ -1,0 +1,1 @@
+"""Contract kits and probe games, for this project and for third parties."""

@@ -1,0 +1,510 @@
+"""The only training loop: collect, update, evaluate, checkpoint — on the device, for all seeds at once.
+
+    carry = init(key[seed])                                   vmap over seeds
+    for chunk in chunks:                                      host: log, evaluate, select, checkpoint
+        for iteration in chunk:                               device: scan
+            rollout = play(game, behaviour(state))            (host games: stepped in host processes)
+            state, metrics = update(key, state, game, data, rollout)
+
+Every key is derived from (seed, iteration), so that a run resumed from a checkpoint repeats the uninterrupted one bit
+for bit on the same machine, device count and versions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from mairl.algorithms.base import Algorithm
+from mairl.algorithms.run_folder import RunFolder
+from mairl.core.errors import Unsupported
+from mairl.core.game import MarkovGame
+from mairl.core.learned import Learned
+from mairl.core.transition import observe
+from mairl.data.collect import play, play_episodes, reset, step_zeros
+from mairl.data.demonstrations import Demonstrations
+from mairl.data.replay import Replay
+
+Row = dict[str, float | int | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A seed that was frozen because a number was no longer finite.
+
+    Attributes:
+        seed: which.
+        step: environment steps (offline: updates) done before the failing iteration.
+        quantity: the first metric that was not finite, or "state" for a parameter.
+    """
+
+    seed: int
+    step: int
+    quantity: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What `fit` returns.
+
+    Attributes:
+        learned: all seeds stacked on a first axis; selected as asked.
+        rows: one per seed and evaluation: step, updates, episodes, wall_s, metrics, returns, held-out likelihood.
+        failures: seeds that were frozen.
+        seeds: in the order of the seed axis.
+        compile_s: seconds until the first chunk had been compiled.
+    """
+
+    learned: Learned
+    rows: list[Row]
+    failures: list[Failure]
+    seeds: tuple[int, ...]
+    compile_s: float
+
+
+class _Carry(eqx.Module):
+    state: Any
+    env: Any
+    alive: Array
+    failed_at: Array
+    failed_quantity: Array
+    episodes: Array
+
+
+def fit(
+    algorithm: Algorithm,
+    game: MarkovGame,
+    data: Demonstrations | None = None,
+    *,
+    budget: int,
+    seeds: int | Sequence[int] = 1,
+    evaluations: int = 20,
+    episodes: int = 64,
+    held_out: float | Demonstrations | None = 0.1,
+    select: Literal["heldout", "last"] = "heldout",
+    patience: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    checkpoint_seconds: float = 30.0,
+    describe: dict[str, Any] | None = None,
+    progress: bool = False,
+) -> Fit:
+    """Trains `algorithm` on `game` (and `data`) for several seeds at once.
+
+    Args:
+        budget: environment steps per seed; for offline learners, gradient updates.
+        seeds: how many (0 … n-1), or which.
+        evaluations: how often to evaluate, evenly spread; also how often metrics are written.
+        episodes: played for each evaluation and seed with sampled actions (0: none, as when the game cannot be played).
+        held_out: share of the episodes kept from learning to measure likelihood, or a recording to measure it on.
+        select: "heldout" keeps each seed's result with the highest held-out likelihood, "last" the last one. The true
+            reward is never used to select.
+        patience: stop early once no seed's held-out likelihood has improved for this many evaluations.
+        out: run folder; appears when complete, progress lives in `{out}.partial`.
+        resume: go on from `{out}.partial` if it exists.
+        overwrite: replace an existing `out`.
+        checkpoint_seconds: least time between two checkpoints.
+        describe: facts to record in `run.json` (command, game id, …).
+        progress: show a progress line.
+
+    Raises:
+        InvalidGame, InvalidData, Unsupported: what cannot work, before anything is compiled.
+    """
+    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise Unsupported(f"seeds must be distinct and at least one, got {seeds}")
+    if data is not None:
+        data.check_fits(game)
+    algorithm.check(game, data)
+    data, held = _split(data, held_out)
+    if data is not None:
+        data = data.observed(game)
+    if held is not None:
+        held = held.observed(game)
+    collection = algorithm.collection(game)
+    if collection is not None and not game.pure:
+        from mairl.algorithms.fit_host import HostCollector
+
+        collector = HostCollector(game, collection, seeds)
+    else:
+        collector = None
+    if not game.pure:
+        episodes = episodes if collector is not None else 0
+    per_iteration = collection.size if collection is not None else 1
+    iterations = max(1, math.ceil(budget / per_iteration))
+    evaluations = min(evaluations, iterations)
+    edges = np.linspace(0, iterations, evaluations + 1).round().astype(int)
+
+    device_keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s), 3))(jnp.asarray(seeds, jnp.uint32))
+    key_init, key_loop, key_eval = device_keys[:, 0], device_keys[:, 1], device_keys[:, 2]
+    names = _metric_names(algorithm, game, data, collection)
+    carry = _init(algorithm, game, data, collection, key_init)
+    best = _Best(select, held is not None)
+
+    folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
+    rows: list[Row] = []
+    done = 0
+    spent = 0.0
+    if folder is not None:
+        saved = folder.restore(_arrays(carry))
+        if saved is not None:
+            done, rows, arrays, extra = saved
+            carry = _with_arrays(carry, arrays)
+            best.restore(extra, algorithm, carry)
+            spent = rows[-1]["wall_s"] if rows else 0.0
+    bar = _Progress(progress, iterations * per_iteration, "updates" if collection is None else "steps")
+    start, last_saved, compile_s = time.perf_counter() - float(spent or 0.0), time.perf_counter(), 0.0
+    stale = 0
+    try:
+        for chunk in range(done, evaluations):
+            before = time.perf_counter()
+            first, last = int(edges[chunk]), int(edges[chunk + 1])
+            if collector is None:
+                carry, metrics = _run_chunk(
+                    (algorithm, game, data, key_loop, jnp.asarray(first)), carry, last - first, names
+                )
+            else:
+                carry, metrics = collector.run_chunk(algorithm, data, key_loop, carry, first, last, names, _update_one)
+            metrics = {k: np.asarray(v) for k, v in metrics.items()}
+            if chunk == done:
+                compile_s = time.perf_counter() - before
+            learned = _results(algorithm, carry)
+            measured = _evaluate(learned, game, held, key_eval, chunk, episodes, collector)
+            improved = best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
+            stale = 0 if improved else stale + 1
+            part = _rows(
+                seeds, chunk, last, per_iteration, collection, carry, metrics, measured, time.perf_counter() - start
+            )
+            rows += part
+            bar.show(last * per_iteration, part)
+            final = chunk == evaluations - 1 or (patience is not None and held is not None and stale >= patience)
+            if folder is not None:
+                due = final or time.perf_counter() - last_saved >= checkpoint_seconds
+                folder.write_chunk(chunk, part, (_arrays(carry), best.extra()) if due else None)
+                last_saved = time.perf_counter() if due else last_saved
+            if final:
+                break
+    finally:
+        bar.close()
+        if collector is not None:
+            collector.close()
+    failures = _failures(seeds, carry, names, per_iteration)
+    result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s)
+    if folder is not None:
+        facts = {
+            "algorithm": {"name": type(algorithm).__name__, "config": describe_config(algorithm)},
+            "seeds": list(seeds),
+            "budget": budget,
+            "env_steps": 0 if collection is None else int(rows[-1]["step"] or 0),
+            "failures": [dataclasses.asdict(f) for f in failures],
+            "select": best.rule,
+            **(describe or {}),
+        }
+        folder.finish(result.learned, rows, facts)
+    return result
+
+
+def describe_config(value: Any) -> Any:
+    """A configuration (nested frozen dataclasses and modules) as plain JSON-able data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: describe_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [describe_config(v) for v in value]
+    if isinstance(value, dict):
+        return {k: describe_config(v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _split(data, held_out):
+    if data is None:
+        return None, None
+    if isinstance(held_out, Demonstrations):
+        return data, held_out
+    if not held_out or data.num_episodes < 2:
+        return data, None
+    return data.split(held_out)
+
+
+def _init_one(algorithm, game, data, collection, key):
+    key_state, key_env = jax.random.split(key)
+    env = reset(game, key_env, collection.num_envs) if collection is not None and game.pure else None
+    never = jnp.full((), -1, jnp.int32)
+    zero = jnp.zeros((), jnp.int32)
+    return _Carry(algorithm.init(key_state, game, data), env, jnp.ones((), bool), never, never, zero)
+
+
+@eqx.filter_jit
+def _init(algorithm, game, data, collection, keys):
+    return eqx.filter_vmap(lambda k: _init_one(algorithm, game, data, collection, k))(keys)
+
+
+def _metric_names(algorithm, game, data, collection) -> tuple[str, ...]:
+    """Names of the metrics, without computing them."""
+
+    def first(key):
+        carry = _init_one(algorithm, game, data, collection, key)
+        rollout = None
+        if collection is not None:
+            rollout = step_zeros(game, collection.num_steps, collection.num_envs)
+            reward = jnp.zeros(rollout.mask.shape)
+            rollout = eqx.tree_at(lambda t: t.reward, rollout, reward, is_leaf=lambda x: x is None)
+        return algorithm.update(key, carry.state, game, data, rollout)[1]
+
+    return tuple(sorted(eqx.filter_eval_shape(first, jax.random.key(0))))
+
+
+def _update_one(algorithm, game, data, names, key, carry: _Carry, env, rollout, iteration):
+    """One guarded update of one seed: a result that is not finite is not taken, and remembered."""
+    state, metrics = algorithm.update(key, carry.state, game, data, rollout)
+    values = jnp.stack([jnp.asarray(metrics[n], jnp.float32) for n in names])
+    finite_state = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in _watched(state)] or [jnp.ones((), bool)]))
+    finite = jnp.concatenate([jnp.isfinite(values), finite_state[None]])
+    fine = carry.alive & jnp.all(finite)
+    failing = carry.alive & ~fine
+
+    def keep(new, old):
+        if isinstance(new, Replay) or not eqx.is_array(new):
+            return new
+        return jnp.where(fine, new, old)
+
+    state = jax.tree.map(keep, state, carry.state, is_leaf=lambda x: isinstance(x, Replay))
+    over = jnp.zeros((), jnp.int32)
+    if rollout is not None:
+        over = jnp.sum((jnp.all(rollout.terminated, axis=-1) | rollout.truncated).astype(jnp.int32))
+    return _Carry(
+        state,
+        env,
+        fine,
+        jnp.where(failing, iteration, carry.failed_at),
+        jnp.where(failing, jnp.argmin(finite), carry.failed_quantity).astype(jnp.int32),
+        carry.episodes + jnp.where(carry.alive, over, 0),
+    ), values
+
+
+def _watched(state):
+    """Float leaves of a learner's state, replayed play left out."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Replay))
+    return [x for x in leaves if eqx.is_inexact_array(x)]
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _run_chunk(shared, carry, iterations: int, names: tuple[str, ...]):
+    algorithm, game, data, key_loop, first = shared
+    collection = algorithm.collection(game)
+    dynamic, static = eqx.partition(carry, eqx.is_array)
+
+    def one(key, dynamic, iteration):
+        carry = eqx.combine(dynamic, static)
+        key_play, key_update = jax.random.split(jax.random.fold_in(key, iteration))
+        env, rollout = carry.env, None
+        if collection is not None:
+            env, rollout = play(game, algorithm.behaviour(carry.state), key_play, env, collection.num_steps)
+        carry, values = _update_one(algorithm, game, data, names, key_update, carry, env, rollout, iteration)
+        return eqx.filter(carry, eqx.is_array), values
+
+    def step(dynamic, iteration):
+        return jax.vmap(one, in_axes=(0, 0, None))(key_loop, dynamic, iteration)
+
+    dynamic, values = jax.lax.scan(step, dynamic, first + jnp.arange(iterations))
+    mean = jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
+    return eqx.combine(dynamic, static), {n: mean[:, i] for i, n in enumerate(names)}
+
+
+@eqx.filter_jit
+def _results(algorithm, carry):
+    return eqx.filter_vmap(algorithm.result)(carry.state)
+
+
+@eqx.filter_jit
+def _returns(policy, game, keys, episodes: int):
+    def one(policy, key):
+        return jnp.mean(play_episodes(game, policy, key, episodes).returns, axis=0)
+
+    return eqx.filter_vmap(one)(policy, keys)
+
+
+def log_likelihood(policy, game: MarkovGame, data: Demonstrations, limit: int = 4096) -> Array:
+    """Mean log-likelihood (nats per step) of each agent's recorded actions under `policy`: `[agent]`.
+
+    Args:
+        limit: at most this many steps, evenly spread over the recording.
+    """
+    count = min(limit, data.num_steps)
+    index = jnp.linspace(0, data.num_steps - 1, count).astype(jnp.int32)
+    steps = observe(game, data.transition(index))
+    log_prob = jax.vmap(policy.log_prob)(steps.obs, steps.actions, steps.action_mask)
+    weight = steps.mask.astype(jnp.float32)
+    return jnp.sum(jnp.where(steps.mask, log_prob, 0.0), axis=0) / jnp.maximum(jnp.sum(weight, axis=0), 1.0)
+
+
+@eqx.filter_jit
+def _likelihoods(policy, game, held):
+    return eqx.filter_vmap(lambda p: log_likelihood(p, game, held))(policy)
+
+
+def _evaluate(learned, game, held, key_eval, chunk, episodes, collector) -> dict[str, np.ndarray]:
+    measured: dict[str, np.ndarray] = {}
+    if episodes > 0:
+        if collector is not None:
+            returns = collector.returns(learned.policy, chunk, episodes)
+        else:
+            keys = jax.vmap(lambda k: jax.random.fold_in(k, chunk))(key_eval)
+            returns = np.asarray(_returns(learned.policy, game, keys, episodes))
+        measured["return/agent_mean"] = returns.mean(1)
+        measured |= {f"return/agent_{i}": returns[:, i] for i in range(returns.shape[1])}
+    if held is not None:
+        each = np.asarray(_likelihoods(learned.policy, game, held))
+        measured["heldout_log_likelihood"] = each.mean(1)
+        measured |= {f"heldout_log_likelihood/agent_{i}": each[:, i] for i in range(each.shape[1])}
+    return measured
+
+
+class _Best:
+    """Keeps, for each seed, the result that the selection rule asks for."""
+
+    def __init__(self, select: str, have_held_out: bool):
+        self.rule = "heldout" if select == "heldout" and have_held_out else "last"
+        self.learned: Any = None
+        self.score: np.ndarray | None = None
+
+    def offer(self, learned, score, alive) -> bool:
+        """Takes each living seed's result if its score is the best so far; says whether any was."""
+        if self.rule == "last" or score is None:
+            return True
+        if self.score is None or self.learned is None:
+            self.learned, self.score = learned, np.array(score, np.float64)
+            return True
+        better = alive & (score > self.score)
+        if better.any():
+            self.score = np.where(better, score, self.score)
+            self.learned = _choose(jnp.asarray(better), learned, self.learned)
+        return bool(better.any())
+
+    def result(self, last):
+        return last if self.learned is None else self.learned
+
+    def extra(self) -> dict[str, np.ndarray]:
+        if self.learned is None or self.score is None:
+            return {}
+        return {"score": self.score, **{f"best_{k}": v for k, v in _arrays(self.learned).items()}}
+
+    def restore(self, extra, algorithm, carry):
+        if extra:
+            self.score = extra["score"]
+            like = _results(algorithm, carry)
+            self.learned = _with_arrays(like, {k.removeprefix("best_"): v for k, v in extra.items() if k != "score"})
+
+
+@eqx.filter_jit
+def _choose(better, new, old):
+    def pick(a, b):
+        return jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b) if eqx.is_array(a) else a
+
+    return jax.tree.map(pick, new, old)
+
+
+def _arrays(tree) -> dict[str, Any]:
+    """All arrays of a tree by position, keys as plain integers: what a checkpoint holds."""
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    return {f"{i:05d}": jax.random.key_data(x) if _is_key(x) else x for i, x in enumerate(leaves)}
+
+
+def _with_arrays(tree, arrays: dict[str, Any]):
+    dynamic, static = eqx.partition(tree, eqx.is_array)
+    leaves, structure = jax.tree.flatten(dynamic)
+    new = [
+        jax.random.wrap_key_data(jnp.asarray(arrays[f"{i:05d}"]))
+        if _is_key(x)
+        else jnp.asarray(arrays[f"{i:05d}"], x.dtype)
+        for i, x in enumerate(leaves)
+    ]
+    return eqx.combine(jax.tree.unflatten(structure, new), static)
+
+
+def _is_key(x) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _rows(seeds, chunk, last, per_iteration, collection, carry, metrics, measured, wall) -> list[Row]:
+    step = last * per_iteration
+    rows: list[Row] = []
+    for i, seed in enumerate(seeds):
+        row: Row = {
+            "seed": seed,
+            "evaluation": chunk,
+            "step": step if collection is not None else 0,
+            "updates": last,
+            "episodes": int(np.asarray(carry.episodes)[i]),
+            "wall_s": wall,
+        }
+        for name, values in {**metrics, **measured}.items():
+            row[name] = float(values[i]) if np.isfinite(values[i]) else None
+        rows.append(row)
+    return rows
+
+
+def _failures(seeds, carry, names, per_iteration) -> list[Failure]:
+    at, what = np.asarray(carry.failed_at), np.asarray(carry.failed_quantity)
+    quantities = (*names, "state")
+    return [
+        Failure(seed, int(at[i]) * per_iteration, quantities[int(what[i])])
+        for i, seed in enumerate(seeds)
+        if at[i] >= 0
+    ]
+
+
+class _Progress:
+    """One live line on standard error: done, rate, time left, and the latest return or likelihood."""
+
+    def __init__(self, on: bool, total: int, unit: str):
+        self.bar = None
+        if on:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
+            self.bar = Progress(
+                *[TextColumn(c) if isinstance(c, str) else c for c in columns],
+                TextColumn(unit),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[latest]}"),
+                console=Console(stderr=True),
+            )
+            self.task = self.bar.add_task("fit", total=total, rate="compiling", latest="")
+            self.began: tuple[float, int] | None = None
+            self.unit = unit
+            self.bar.start()
+
+    def show(self, done: int, rows: list[Row]) -> None:
+        if self.bar is None:
+            return
+        now = time.perf_counter()
+        rate = "compiled"
+        if self.began is None:
+            self.began = (now, done)
+        elif now > self.began[0]:
+            rate = f"{(done - self.began[1]) * len(rows) / (now - self.began[0]):,.0f} {self.unit}/s"
+        shown = []
+        for name, label in (("return/agent_mean", "return"), ("heldout_log_likelihood", "held-out")):
+            values = [r[name] for r in rows if r.get(name) is not None]
+            if values:
+                shown.append(f"{label} {np.mean(values):.3f}")
+        self.bar.update(self.task, completed=done, rate=rate, latest=", ".join(shown))
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()

@@ -1,0 +1,377 @@
+"""MAMQL: multi-agent marginal Q-learning from demonstrations (Haynam et al. 2025, arXiv:2503.04679).
+
+Each agent i has a critic Q̄_i(s, a_i), marginal over the others' policies (Eq. 2), and plays π_i = softmax(λ Q̄_i)
+(Eq. 3). With V_i the soft value (Eqs. 4-5) the reward that the critic implies is
+
+    R̄_i(s, a_i) = Q̄_i(s, a_i) - γ E[V_i(s')]        over a_-i ~ π_-i(·|s), s' ~ T(·|s, a)          (Eq. 6)
+
+and the critic maximises IQ-Learn's concave objective (Eq. 8, in the online form of Algorithm 1):
+
+    min_Q̄  E_ρ[V_i(s) - γ V_i(s')] - E_expert[φ(R̄_i(s, a_i))],    φ(x) = x - x²/(4α)
+
+A joint reward R_i(s, a) is fitted so that its mean over a_-i ~ π_-i is R̄_i (Eqs. 7, 9).
+
+    repeat: add a rollout of π to the buffer
+            for each agent: sample expert and rollout steps; step Q̄_i on Eq. 8; step R_i on Eq. 9
+
+Where the paper is silent or its choice is one of several, the choice is a field below.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from mairl.algorithms.base import Algorithm, Collection, Metrics
+from mairl.core.errors import Unsupported
+from mairl.core.game import MarkovGame
+from mairl.core.learned import Learned
+from mairl.core.policy import masked
+from mairl.core.spaces import Discrete
+from mairl.core.transition import Transition, hide_reward, observe
+from mairl.data.collect import step_zeros
+from mairl.data.demonstrations import Demonstrations
+from mairl.data.replay import Replay
+from mairl.networks.build import NetworkConfig, PerAgent, WithVector, flat_size, per_agent_network
+from mairl.networks.heads import BoltzmannPolicy
+from mairl.networks.mlp import MLP
+from mairl.networks.rewards import (
+    ImplicitReward,
+    InducedReward,
+    JointReward,
+    VectorJointReward,
+    marginal_over_others,
+    take_action,
+)
+from mairl.ops.inverse_q import inverse_q_loss
+from mairl.ops.soft_bellman import soft_value
+
+
+class Learnt(eqx.Module):
+    """What is trained: critics, joint rewards, and each agent's (log) reward scale."""
+
+    critic: PerAgent
+    reward: PerAgent
+    log_scale: Float[Array, " agent"]
+
+
+class State(eqx.Module):
+    """What is trained, the slow critic, the optimiser, and the play seen so far (None offline)."""
+
+    learnt: Learnt
+    target: PerAgent
+    opt_state: Any
+    replay: Replay | None
+    num_actions: int = eqx.field(static=True)
+
+
+class MAMQL(Algorithm):
+    """Marginal inverse soft Q-learning, online or offline.
+
+    Attributes:
+        discount: γ, per step.
+        rationality: λ, in 1 / units of reward. It fixes the unit of the recovered reward.
+        value_form: "soft", the entropy-regularised value, or "paper_eq5" as printed (they agree at λ = 1).
+        phi: "chi2" is φ(x) = x - x²/(4α), "identity" is φ(x) = x.
+        alpha: α of φ, in units of reward. The paper has 1; larger is less biased, smaller is more stable.
+        chi2_on: where the square is averaged: "expert" (as printed) or "both", which also bounds the
+            reward on the learner's own steps.
+        value_term: E_ρ over "mixture" (expert and rollouts), "policy" (as printed), "expert" (offline), or "initial",
+            (1 - γ) E[V(s_0)].
+        next_value: V(s') from the recorded step ("one_sample", the paper's biased choice); from two fresh plays of
+            the same state with new actions of the others ("two_sample", unbiased, also in the square); or the exact
+            mean over their joint actions and the game's branches ("enumerate").
+        target_rate: the next value comes from a slow copy that moves by this share per update; 1 is the critic
+            itself, with its gradient (the objective as written).
+        reward_fit: Eq. 9 with the mean over a_-i "enumerate"d (at most 4,096 joint actions), or "regress": R(s, a)
+            on Q̄_i(s, a_i) - γ V(s'), whose mean satisfies Eq. 7.
+        reward_on: steps that Eq. 9 averages over: "policy" (as printed) or "both", expert steps too.
+        reward_l2: β, weight of the mean squared reward.
+        learning_rate, reward_learning_rate: of Adam.
+        max_grad_norm: gradients are clipped to this norm.
+        weight_decay: of the critic (AdamW).
+        batch: steps drawn from the expert, and as many from the buffer, per update.
+        updates: gradient updates per iteration.
+        num_envs, num_steps: play per iteration.
+        buffer: steps of play kept; rounded down to whole rollouts.
+        offline: learn from the recording alone, without playing.
+        critic_network, reward_network: sizes.
+    """
+
+    discount: float = eqx.field(static=True, default=0.97)
+    rationality: float = eqx.field(static=True, default=1.0)
+    value_form: Literal["soft", "paper_eq5"] = eqx.field(static=True, default="soft")
+    phi: Literal["chi2", "identity"] = eqx.field(static=True, default="chi2")
+    alpha: float = eqx.field(static=True, default=10.0)
+    chi2_on: Literal["expert", "both"] = eqx.field(static=True, default="both")
+    value_term: Literal["mixture", "policy", "expert", "initial"] = eqx.field(static=True, default="mixture")
+    next_value: Literal["one_sample", "two_sample", "enumerate"] = eqx.field(static=True, default="one_sample")
+    target_rate: float = eqx.field(static=True, default=1.0)
+    reward_fit: Literal["enumerate", "regress"] = eqx.field(static=True, default="enumerate")
+    reward_on: Literal["policy", "both"] = eqx.field(static=True, default="both")
+    reward_l2: float = eqx.field(static=True, default=1e-3)
+    learning_rate: float = eqx.field(static=True, default=3e-4)
+    reward_learning_rate: float = eqx.field(static=True, default=3e-4)
+    max_grad_norm: float = eqx.field(static=True, default=10.0)
+    weight_decay: float = eqx.field(static=True, default=0.0)
+    batch: int = eqx.field(static=True, default=128)
+    updates: int = eqx.field(static=True, default=8)
+    num_envs: int = eqx.field(static=True, default=8)
+    num_steps: int = eqx.field(static=True, default=8)
+    buffer: int = eqx.field(static=True, default=16_384)
+    offline: bool = eqx.field(static=True, default=False)
+    critic_network: NetworkConfig = eqx.field(static=True, default=NetworkConfig())
+    reward_network: NetworkConfig = eqx.field(static=True, default=NetworkConfig(width=64))
+
+    def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
+        """Refuses vector actions, missing data, and re-stepping where it is impossible."""
+        space = game.action_space
+        if data is None:
+            raise Unsupported("MAMQL learns from demonstrations: give it some")
+        if not isinstance(space, Discrete):
+            raise Unsupported("MAMQL enumerates actions: it needs discrete ones (for vectors use ma-gail or ma-airl)")
+        if self.next_value != "one_sample":
+            if not game.pure:
+                raise Unsupported(
+                    f"next_value={self.next_value!r} plays a state again, which this game cannot do: use 'one_sample'"
+                )
+            if data.state is None:
+                raise Unsupported(
+                    f"next_value={self.next_value!r} needs recorded game states; this recording has observations only"
+                )
+        joint = space.n**game.num_agents
+        if self.reward_fit == "enumerate" and joint > 4096:
+            raise Unsupported(f"{joint} joint actions are too many to enumerate: use reward_fit='regress'")
+        if self.offline and self.value_term in ("mixture", "policy"):
+            raise Unsupported(
+                f"offline, value_term={self.value_term!r} has no rollouts to average over: use 'expert' or 'initial'"
+            )
+
+    def collection(self, game: MarkovGame) -> Collection | None:
+        """`num_envs` × `num_steps` per iteration; none offline."""
+        return None if self.offline else Collection(self.num_envs, self.num_steps)
+
+    def init(self, key: Key[Array, ""], game: MarkovGame, data: Demonstrations | None) -> State:
+        """Fresh networks and an empty buffer."""
+        assert isinstance(game.action_space, Discrete)
+        key_critic, key_reward = jax.random.split(key)
+        actions, agents = game.action_space.n, game.num_agents
+        critic = per_agent_network(game, actions, self.critic_network, key_critic, out_scale=0.01)
+        reward = self._new_reward(game, key_reward)
+        replay = None
+        if not self.offline:
+            block = self.num_envs * self.num_steps
+            replay = Replay.like(step_zeros(game), max(1, self.buffer // block) * block)
+        learnt = Learnt(critic, reward, jnp.zeros(agents))
+        opt_state = self._optimiser().init(eqx.filter(learnt, eqx.is_inexact_array))
+        return State(learnt, critic, opt_state, replay, actions)
+
+    def behaviour(self, state: State) -> BoltzmannPolicy | None:
+        """π_i = softmax(λ Q̄_i)."""
+        return None if self.offline else BoltzmannPolicy(state.learnt.critic, self.rationality)
+
+    def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
+        """Adds the rollout to the buffer and makes `updates` steps on Eqs. 8 and 9."""
+        replay = state.replay
+        if replay is not None:
+            replay = replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hide_reward(rollout)))
+        arrays, static = eqx.partition((state.learnt, state.target, state.opt_state), eqx.is_array)
+
+        def one(arrays, key):
+            learnt, target, opt_state = eqx.combine(arrays, static)
+            key_expert, key_replay, key_loss = jax.random.split(key, 3)
+            expert = observe(game, data.sample(key_expert, self.batch))
+            played = None if replay is None else observe(game, replay.sample(key_replay, self.batch))
+            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(learnt, target, key_loss, game, expert, played)
+            updates, opt_state = self._optimiser().update(grads, opt_state, eqx.filter(learnt, eqx.is_inexact_array))
+            learnt = eqx.apply_updates(learnt, updates)
+            target = optax.incremental_update(
+                eqx.filter(learnt.critic, eqx.is_array), eqx.filter(target, eqx.is_array), self.target_rate
+            )
+            return (eqx.filter(learnt, eqx.is_array), target, opt_state), metrics
+
+        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
+        learnt, target, opt_state = eqx.combine(arrays, static)
+        state = State(learnt, target, opt_state, replay, state.num_actions)
+        return state, {k: jnp.mean(v) for k, v in metrics.items()}
+
+    def result(self, state: State) -> Learned:
+        """The Boltzmann policies; the joint reward of Eq. 9, its mean over the others (induced), and the critic's own
+        one-sample reward (shaped)."""
+        critic, scale = state.learnt.critic, jnp.exp(state.learnt.log_scale)
+        policy = BoltzmannPolicy(critic, self.rationality)
+        implicit = ImplicitReward(critic, scale, self.rationality, self.discount, self.value_form)
+        if self.reward_fit == "regress":
+            return Learned(policy, VectorJointReward(state.learnt.reward, state.num_actions, scale), implicit)
+        joint = JointReward(state.learnt.reward, state.num_actions, scale)
+        return Learned(policy, joint, implicit, InducedReward(joint, policy))
+
+    def loss(
+        self,
+        learnt: Learnt,
+        target: PerAgent,
+        key: Key[Array, ""],
+        game: MarkovGame,
+        expert: Transition,
+        played: Transition | None,
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The sum over agents of Eq. 8, Eq. 9 and the scale's likelihood, each for parameters of its own.
+
+        Args:
+            expert, played: `[batch, ...]` steps with observations; `played` is None offline.
+        """
+        both = expert if played is None else joined(expert, played)
+        count = expert.truncated.shape[0]
+        q_row, q, value, next_first, next_second = self.values(learnt.critic, target, key, game, both)
+        weight = both.mask.astype(jnp.float32)
+        from_expert = jnp.arange(weight.shape[0]) < count
+        critic_loss, parts = inverse_q_loss(
+            q,
+            value,
+            next_first,
+            next_second,
+            weight=weight,
+            from_expert=from_expert,
+            discount=self.discount,
+            phi=self.phi,
+            alpha=self.alpha,
+            chi2_on=self.chi2_on,
+            value_term=self.value_term,
+        )
+        implied = jax.lax.stop_gradient(q - self.discount * 0.5 * (next_first + next_second))
+        fitted = self._fitted_reward(learnt.reward, both, jax.lax.stop_gradient(q_row))
+        fit_weight = weight if self.reward_on == "both" or played is None else weight * ~from_expert[:, None]
+        total = jnp.maximum(jnp.sum(fit_weight, axis=0), 1.0)
+        reward_loss = jnp.sum(fit_weight * ((implied - fitted) ** 2 + self.reward_l2 * fitted**2), axis=0) / total
+        # The regulariser φ softens the policy and so shrinks the reward; the scale that makes the expert's actions
+        # most likely, fitted for each agent on its own, undoes that.
+        frozen = jax.lax.stop_gradient(q_row[:count])
+        log_prob = jax.nn.log_softmax(
+            masked(self.rationality * jnp.exp(learnt.log_scale)[:, None] * frozen, expert.action_mask)
+        )
+        chosen = jnp.take_along_axis(log_prob, expert.actions[..., None], axis=-1)[..., 0]
+        seen = expert.mask.astype(jnp.float32)
+        scale_loss = -jnp.sum(jnp.where(expert.mask, chosen, 0.0), axis=0) / jnp.maximum(jnp.sum(seen, axis=0), 1.0)
+        metrics = {
+            "critic_loss": jnp.mean(critic_loss),
+            "reward_loss": jnp.mean(reward_loss),
+            "reward_scale": jnp.mean(jnp.exp(learnt.log_scale)),
+            **{k: jnp.mean(v) for k, v in parts.items()},
+        }
+        return jnp.sum(critic_loss) + jnp.sum(reward_loss) + jnp.sum(scale_loss), metrics
+
+    def values(self, critic: PerAgent, target: PerAgent, key, game: MarkovGame, steps: Transition):
+        """Critic values of a batch of steps.
+
+        Returns:
+            Q̄(s, ·) `[batch, agent, action]`, Q̄(s, a) `[batch, agent]`, V(s) `[batch, agent]`, and two samples of
+            V(s') `[batch, agent]`, 0 after termination: equal, unless `next_value` is "two_sample".
+        """
+        q_row = jax.vmap(critic)(steps.obs)
+        q = jax.vmap(take_action)(q_row, steps.actions)
+        value = soft_value(q_row, self.rationality, self.value_form, steps.action_mask)
+        slow = critic if self.target_rate == 1.0 else jax.lax.stop_gradient(target)
+
+        def next_values(obs, terminated, mask=None):
+            after = soft_value(slow(obs), self.rationality, self.value_form, mask)
+            return jnp.where(terminated, 0.0, after)
+
+        if self.next_value == "one_sample":
+            after = jax.vmap(next_values)(steps.next_obs, steps.terminated, steps.next_action_mask)
+            return q_row, q, value, after, after
+        policy = jax.nn.softmax(masked(self.rationality * jax.lax.stop_gradient(q_row), steps.action_mask))
+        keys = jax.random.split(key, q.shape[0])
+        if self.next_value == "two_sample":
+            two = jax.vmap(lambda k, s, a, p: sampled_next(k, game, next_values, s, a, p))(
+                keys, steps.state, steps.actions, policy
+            )
+            return q_row, q, value, two[:, 0], two[:, 1]
+        mean = jax.vmap(lambda k, s, a, p: enumerated_next(k, game, next_values, s, a, p))(
+            keys, steps.state, steps.actions, policy
+        )
+        return q_row, q, value, mean, mean
+
+    def _new_reward(self, game: MarkovGame, key) -> PerAgent:
+        assert isinstance(game.action_space, Discrete)
+        actions, agents = game.action_space.n, game.num_agents
+        if self.reward_fit == "enumerate":
+            return per_agent_network(game, actions**agents, self.reward_network, key, out_scale=0.01)
+        size, config = flat_size(game.observation_spec) + actions * agents, self.reward_network
+
+        def make(k):
+            return WithVector(
+                MLP.new(size, 1, width=config.width, depth=config.depth, key=k, activation=config.activation)
+            )
+
+        return PerAgent.new(make, agents, key, config.shared)
+
+    def _fitted_reward(self, reward: PerAgent, steps: Transition, q_row) -> Float[Array, "batch agent"]:
+        """E over a_-i ~ π_-i of R_i(s, a_i, a_-i), or R_i(s, a) itself when regressing."""
+        if self.reward_fit == "regress":
+            return jax.vmap(VectorJointReward(reward, q_row.shape[-1], jnp.ones(q_row.shape[1])))(
+                steps.obs, steps.actions, None, None
+            )
+        policy = jax.nn.softmax(masked(self.rationality * q_row, steps.action_mask))
+        table = jax.vmap(marginal_over_others)(jax.vmap(reward)(steps.obs), policy)
+        return jax.vmap(take_action)(table, steps.actions)
+
+    def _optimiser(self) -> optax.GradientTransformation:
+        """Adam for the critic, the reward and the scale, each clipped and paced on its own."""
+
+        def adam(rate, decay=0.0):
+            return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adamw(rate, weight_decay=decay))
+
+        return optax.partition(
+            {
+                "critic": adam(self.learning_rate, self.weight_decay),
+                "reward": adam(self.reward_learning_rate),
+                "scale": optax.adam(1e-3),
+            },
+            lambda learnt: Learnt(
+                jax.tree.map(lambda _: "critic", learnt.critic),
+                jax.tree.map(lambda _: "reward", learnt.reward),
+                "scale",
+            ),
+        )
+
+
+def sampled_next(key, game: MarkovGame, next_values, state, actions, policy) -> Float[Array, "2 agent"]:
+    """Two independent samples of V_i(s'), each from playing `state` again with a_i as recorded and a_-i ~ π_-i."""
+    agents = actions.shape[0]
+
+    def one(key):
+        key_act, key_step = jax.random.split(key)
+        fresh = jax.random.categorical(key_act, jnp.log(policy)).astype(actions.dtype)
+
+        def for_agent(i):
+            joint = fresh.at[i].set(actions[i])
+            next_state, step = game.step(jax.random.fold_in(key_step, i), state, joint)
+            return next_values(game.observe(next_state), step.terminated, game.action_mask(next_state))[i]
+
+        return jax.vmap(for_agent)(jnp.arange(agents))
+
+    return jax.vmap(one)(jax.random.split(key))
+
+
+def enumerated_next(key, game: MarkovGame, next_values, state, actions, policy) -> Float[Array, " agent"]:
+    """E of V_i(s') over a_-i ~ π_-i and the game's branches, exactly; a_i as recorded."""
+    agents, num_actions = policy.shape
+    joints = jnp.stack(jnp.meshgrid(*[jnp.arange(num_actions)] * agents, indexing="ij"), -1).reshape(-1, agents)
+
+    def value_of(joint):
+        branches, terminated, probability = game.successors(key, state, joint)
+        values = jax.vmap(lambda s, t: next_values(game.observe(s), t, game.action_mask(s)))(branches, terminated)
+        return probability @ values
+
+    after = jax.vmap(value_of)(joints.astype(actions.dtype))
+    each = jnp.take_along_axis(policy.T, joints, axis=0)
+    result = []
+    for i in range(agents):
+        others = jnp.prod(jnp.where(jnp.arange(agents) == i, 1.0, each), axis=1)
+        result.append(jnp.sum(jnp.where(joints[:, i] == actions[i], others, 0.0) * after[:, i]))
+    return jnp.stack(result)

@@ -1,0 +1,173 @@
+"""A run on disk: it appears when complete; until then its progress lives in a `.partial` sibling.
+
+    RUN.partial/chunks/00003/metrics.parquet     one part per evaluation
+    RUN.partial/chunks/00003/state/              newest checkpoint (Orbax); older ones are deleted
+    RUN/run.json  metrics.parquet  learned/      once complete
+
+A chunk is written under a temporary name and renamed, so its metrics and its checkpoint appear together or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mairl.core.errors import InvalidData
+from mairl.core.learned import Learned
+
+
+class RunFolder:
+    """Writes one run; see the module's docstring for the layout.
+
+    Raises:
+        InvalidData: `out` exists and may not be overwritten, or unfinished work exists and neither `resume` nor
+            `overwrite` was asked for.
+    """
+
+    def __init__(self, out: Path, *, resume: bool, overwrite: bool):
+        self.out = out
+        self.partial = out.with_name(out.name + ".partial")
+        self.chunks = self.partial / "chunks"
+        self.overwrite = overwrite
+        if out.exists() and not overwrite:
+            raise InvalidData(f"{out} exists: choose another folder, or overwrite it on purpose (--overwrite)")
+        if self.partial.exists() and not resume:
+            if not overwrite:
+                raise InvalidData(
+                    f"{self.partial} holds an unfinished run: go on with --resume, or start anew with --overwrite"
+                )
+            shutil.rmtree(self.partial)
+        self.chunks.mkdir(parents=True, exist_ok=True)
+
+    def restore(self, like: dict[str, Any]):
+        """The newest checkpoint: (chunks done, their rows, arrays, extra arrays), or None. Later parts are dropped."""
+        for unfinished in self.chunks.glob("*.partial"):
+            shutil.rmtree(unfinished)
+        parts = sorted(p for p in self.chunks.iterdir() if p.is_dir())
+        with_state = [p for p in parts if (p / "state").is_dir()]
+        if not with_state:
+            for part in parts:
+                shutil.rmtree(part)
+            return None
+        newest = with_state[-1]
+        for part in parts:
+            if part.name > newest.name:
+                shutil.rmtree(part)
+        import orbax.checkpoint as ocp
+
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            saved = checkpointer.restore(newest / "state")
+        arrays = saved["arrays"]
+        have = {k: (tuple(np.shape(v)), str(v.dtype)) for k, v in arrays.items()}
+        want = {k: (tuple(v.shape), str(v.dtype)) for k, v in like.items()}
+        if have != want:
+            raise InvalidData(
+                f"{newest} was written with another configuration, game or number of seeds: resume with the same command, or start anew with --overwrite"
+            )
+        rows = [row for p in parts if p.name <= newest.name for row in pq.read_table(p / "metrics.parquet").to_pylist()]
+        return int(newest.name) + 1, rows, arrays, saved.get("extra") or {}
+
+    def write_chunk(self, chunk: int, rows: list[dict], checkpoint: tuple[dict, dict] | None) -> None:
+        """Writes one part, with a checkpoint if given; older checkpoints are deleted once the new one is in place."""
+        final = self.chunks / f"{chunk:05d}"
+        temporary = final.with_name(final.name + ".partial")
+        temporary.mkdir()
+        write_rows(rows, temporary / "metrics.parquet")
+        if checkpoint is not None:
+            import orbax.checkpoint as ocp
+
+            arrays, extra = checkpoint
+            host = {"arrays": {k: np.asarray(v) for k, v in arrays.items()}}
+            if extra:
+                host["extra"] = {k: np.asarray(v) for k, v in extra.items()}
+            with ocp.PyTreeCheckpointer() as checkpointer:
+                checkpointer.save((temporary / "state").absolute(), host)
+        os.rename(temporary, final)
+        if checkpoint is not None:
+            for older in self.chunks.iterdir():
+                if older.name < final.name and (older / "state").exists():
+                    shutil.rmtree(older / "state")
+
+    def finish(self, learned: Learned, rows: list[dict], facts: dict[str, Any]) -> None:
+        """Writes the result and lets the run appear."""
+        learned.save(self.partial / "learned")
+        write_rows(rows, self.partial / "metrics.parquet")
+        (self.partial / "run.json").write_text(json.dumps({**provenance(), **facts}, indent=1))
+        write_tensorboard(rows, self.partial / "tensorboard")
+        shutil.rmtree(self.chunks)
+        if self.out.exists() and self.overwrite:
+            shutil.rmtree(self.out)
+        os.rename(self.partial, self.out)
+
+
+def write_rows(rows: list[dict], path: Path) -> None:
+    """Rows as zstd-compressed Parquet; a column per name that any row has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    pq.write_table(pa.table({n: [row.get(n) for row in rows] for n in names}), path, compression="zstd")
+
+
+def write_tensorboard(rows: list[dict], folder: Path) -> None:
+    """Scalars for TensorBoard, one run per seed, if a writer is installed; else nothing."""
+    try:
+        from tensorboardX import SummaryWriter  # type: ignore[import-not-found]
+    except ImportError:
+        return
+    writers: dict[int, Any] = {}
+    for row in rows:
+        writer = writers.setdefault(row["seed"], SummaryWriter(str(folder / f"seed_{row['seed']}")))
+        for name, value in row.items():
+            if isinstance(value, float) and name != "wall_s":
+                writer.add_scalar(name, value, row["step"] or row["updates"])
+    for writer in writers.values():
+        writer.close()
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what a result was made: versions, commit (if in a checkout), machine."""
+    packages = ("mairl", "jax", "jaxlib", "equinox", "optax", "numpy")
+    return {
+        "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
+        "commit": commit(),
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and devices, in words."""
+    import jax
+
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as info:
+            model = next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"cpu": model, "cores": os.cpu_count(), "devices": sorted({d.device_kind for d in jax.devices()})}
+
+
+def commit() -> str | None:
+    """The checkout's commit, "-dirty" appended if source files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[3]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != root:
+            return None
+        dirty = git("status", "--porcelain", "--untracked-files=no", "--", "src")
+        return git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
