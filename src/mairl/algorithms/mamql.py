@@ -48,7 +48,7 @@ from mairl.networks.rewards import (
     marginal_over_others,
     take_action,
 )
-from mairl.ops.inverse_q import inverse_q_loss
+from mairl.ops.inverse_q import inverse_q_loss, value_term
 from mairl.ops.soft_bellman import soft_value
 
 
@@ -184,10 +184,12 @@ class MAMQL(Algorithm):
 
         def one(arrays, key):
             learnt, target, opt_state = eqx.combine(arrays, static)
-            key_expert, key_replay, key_loss = jax.random.split(key, 3)
+            key_expert, key_replay, key_start, key_loss = jax.random.split(key, 4)
             expert = observe(game, data.sample(key_expert, self.batch))
             played = None if replay is None else observe(game, replay.sample(key_replay, self.batch))
-            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(learnt, target, key_loss, game, expert, played)
+            starts = observe(game, data.first(key_start, self.batch)) if self.value_term == "initial" else None
+            loss = eqx.filter_grad(self.loss, has_aux=True)
+            grads, metrics = loss(learnt, target, key_loss, game, expert, played, starts)
             updates, opt_state = self._optimiser().update(grads, opt_state, eqx.filter(learnt, eqx.is_inexact_array))
             learnt = eqx.apply_updates(learnt, updates)
             target = optax.incremental_update(
@@ -219,29 +221,39 @@ class MAMQL(Algorithm):
         game: MarkovGame,
         expert: Transition,
         played: Transition | None,
+        starts: Transition | None = None,
     ) -> tuple[Float[Array, ""], Metrics]:
         """The sum over agents of Eq. 8, Eq. 9 and the scale's likelihood, each for parameters of its own.
 
         Args:
             expert, played: `[batch, ...]` steps with observations; `played` is None offline.
+            starts: first steps of episodes, where `value_term` is "initial".
         """
         both = expert if played is None else joined(expert, played)
         count = expert.truncated.shape[0]
-        q_row, q, value, next_first, next_second = self.values(learnt.critic, target, key, game, both)
+        q_row, q, value, next_recorded, next_first, next_second = self.values(learnt.critic, target, key, game, both)
         weight = both.mask.astype(jnp.float32)
         from_expert = jnp.arange(weight.shape[0]) < count
+        flow = value_term(
+            value,
+            next_recorded,
+            weight=weight,
+            from_expert=from_expert,
+            discount=self.discount,
+            form=self.value_term,
+            initial_value=None if starts is None else self._value(learnt.critic, starts.obs, starts.action_mask),
+        )
         critic_loss, parts = inverse_q_loss(
             q,
-            value,
             next_first,
             next_second,
+            flow,
             weight=weight,
             from_expert=from_expert,
             discount=self.discount,
             phi=self.phi,
             alpha=self.alpha,
             chi2_on=self.chi2_on,
-            value_term=self.value_term,
         )
         implied = jax.lax.stop_gradient(q - self.discount * 0.5 * (next_first + next_second))
         fitted = self._fitted_reward(learnt.reward, both, jax.lax.stop_gradient(q_row))
@@ -269,32 +281,32 @@ class MAMQL(Algorithm):
         """Critic values of a batch of steps.
 
         Returns:
-            Q̄(s, ·) `[batch, agent, action]`, Q̄(s, a) `[batch, agent]`, V(s) `[batch, agent]`, and two samples of
-            V(s') `[batch, agent]`, 0 after termination: equal, unless `next_value` is "two_sample".
+            Q̄(s, ·) `[batch, agent, action]`; then, each `[batch, agent]`: Q̄(s, a), V(s), V of the recorded s', and two
+            samples of V(s'), which are the recorded one twice if `next_value` is "one_sample". V is 0 after
+            termination.
         """
         q_row = jax.vmap(critic)(steps.obs)
         q = jax.vmap(take_action)(q_row, steps.actions)
         value = soft_value(q_row, self.rationality, self.value_form, steps.action_mask)
         slow = critic if self.target_rate == 1.0 else jax.lax.stop_gradient(target)
+        recorded = jnp.where(steps.terminated, 0.0, self._value(slow, steps.next_obs, steps.next_action_mask))
+        if self.next_value == "one_sample":
+            return q_row, q, value, recorded, recorded, recorded
 
-        def next_values(obs, terminated, mask=None):
-            after = soft_value(slow(obs), self.rationality, self.value_form, mask)
+        def value_at(state, terminated):
+            after = soft_value(slow(game.observe(state)), self.rationality, self.value_form, game.action_mask(state))
             return jnp.where(terminated, 0.0, after)
 
-        if self.next_value == "one_sample":
-            after = jax.vmap(next_values)(steps.next_obs, steps.terminated, steps.next_action_mask)
-            return q_row, q, value, after, after
         policy = jax.nn.softmax(masked(self.rationality * jax.lax.stop_gradient(q_row), steps.action_mask))
+        again = sampled_next if self.next_value == "two_sample" else enumerated_next
         keys = jax.random.split(key, q.shape[0])
-        if self.next_value == "two_sample":
-            two = jax.vmap(lambda k, s, a, p: sampled_next(k, game, next_values, s, a, p))(
-                keys, steps.state, steps.actions, policy
-            )
-            return q_row, q, value, two[:, 0], two[:, 1]
-        mean = jax.vmap(lambda k, s, a, p: enumerated_next(k, game, next_values, s, a, p))(
+        first, second = jax.vmap(lambda k, s, a, p: again(k, game, value_at, s, a, p))(
             keys, steps.state, steps.actions, policy
         )
-        return q_row, q, value, mean, mean
+        return q_row, q, value, recorded, first, second
+
+    def _value(self, critic: PerAgent, obs, action_mask) -> Float[Array, "batch agent"]:
+        return soft_value(jax.vmap(critic)(obs), self.rationality, self.value_form, action_mask)
 
     def _new_reward(self, game: MarkovGame, key) -> PerAgent:
         assert isinstance(game.action_space, Discrete)
@@ -340,8 +352,13 @@ class MAMQL(Algorithm):
         )
 
 
-def sampled_next(key, game: MarkovGame, next_values, state, actions, policy) -> Float[Array, "2 agent"]:
-    """Two independent samples of V_i(s'), each from playing `state` again with a_i as recorded and a_-i ~ π_-i."""
+def sampled_next(key, game: MarkovGame, value_at, state, actions, policy) -> tuple[Array, Array]:
+    """Two independent samples of V_i(s'), `[agent]` each: `state` played again with a_i as recorded, a_-i ~ π_-i.
+
+    Args:
+        value_at: (next state, who terminated) to V `[agent]`.
+        policy: π(·|s), `[agent, action]`.
+    """
     agents = actions.shape[0]
 
     def one(key):
@@ -349,29 +366,30 @@ def sampled_next(key, game: MarkovGame, next_values, state, actions, policy) -> 
         fresh = jax.random.categorical(key_act, jnp.log(policy)).astype(actions.dtype)
 
         def for_agent(i):
-            joint = fresh.at[i].set(actions[i])
-            next_state, step = game.step(jax.random.fold_in(key_step, i), state, joint)
-            return next_values(game.observe(next_state), step.terminated, game.action_mask(next_state))[i]
+            next_state, step = game.step(jax.random.fold_in(key_step, i), state, fresh.at[i].set(actions[i]))
+            return value_at(next_state, step.terminated)[i]
 
         return jax.vmap(for_agent)(jnp.arange(agents))
 
-    return jax.vmap(one)(jax.random.split(key))
+    first, second = jax.vmap(one)(jax.random.split(key))
+    return first, second
 
 
-def enumerated_next(key, game: MarkovGame, next_values, state, actions, policy) -> Float[Array, " agent"]:
-    """E of V_i(s') over a_-i ~ π_-i and the game's branches, exactly; a_i as recorded."""
+def enumerated_next(key, game: MarkovGame, value_at, state, actions, policy) -> tuple[Array, Array]:
+    """E of V_i(s') over a_-i ~ π_-i and the game's branches, `[agent]`, exactly, twice; arguments as `sampled_next`."""
     agents, num_actions = policy.shape
     joints = jnp.stack(jnp.meshgrid(*[jnp.arange(num_actions)] * agents, indexing="ij"), -1).reshape(-1, agents)
 
     def value_of(joint):
         branches, terminated, probability = game.successors(key, state, joint)
-        values = jax.vmap(lambda s, t: next_values(game.observe(s), t, game.action_mask(s)))(branches, terminated)
-        return probability @ values
+        return probability @ jax.vmap(value_at)(branches, terminated)
 
     after = jax.vmap(value_of)(joints.astype(actions.dtype))
     each = jnp.take_along_axis(policy.T, joints, axis=0)
-    result = []
+    own = jnp.arange(agents)
+    means = []
     for i in range(agents):
-        others = jnp.prod(jnp.where(jnp.arange(agents) == i, 1.0, each), axis=1)
-        result.append(jnp.sum(jnp.where(joints[:, i] == actions[i], others, 0.0) * after[:, i]))
-    return jnp.stack(result)
+        others = jnp.prod(jnp.where(own == i, 1.0, each), axis=1)
+        means.append(jnp.sum(jnp.where(joints[:, i] == actions[i], others, 0.0) * after[:, i]))
+    mean = jnp.stack(means)
+    return mean, mean
