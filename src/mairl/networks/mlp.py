@@ -18,15 +18,19 @@ ACTIVATIONS = {
 
 
 class Linear(eqx.Module):
-    """`x @ weight + bias`, with orthogonal initial weights (Saxe et al. 2014)."""
+    """`x @ weight + bias`, with normal initial weights of fan-in scaling (He et al. 2015).
+
+    Not orthogonal ones: a QR factorisation batched over agents and seeds can deadlock on CPUs with two cores
+    (seen with jaxlib 0.10.2, where its parallel loop waits for a thread of its own pool).
+    """
 
     weight: Float[Array, "in out"]
     bias: Float[Array, " out"]
 
     @classmethod
     def new(cls, size_in: int, size_out: int, key: Key[Array, ""], scale: float = 2.0**0.5) -> Linear:
-        """A layer with orthogonal weights of gain `scale` and no bias."""
-        weight = jax.nn.initializers.orthogonal(scale)(key, (size_in, size_out))
+        """A layer with weights of standard deviation `scale` / √in and no bias."""
+        weight = jax.random.normal(key, (size_in, size_out)) * (scale / size_in**0.5)
         return cls(weight, jnp.zeros(size_out))
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
