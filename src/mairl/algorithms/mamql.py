@@ -33,7 +33,7 @@ from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import masked
 from mairl.core.spaces import Discrete
-from mairl.core.transition import Transition, hide_reward, observe
+from mairl.core.transition import Transition, hide_reward, joined, observe
 from mairl.data.collect import step_zeros
 from mairl.data.demonstrations import Demonstrations
 from mairl.data.replay import Replay
