@@ -11,7 +11,7 @@ from mairl.core.errors import Unsupported
 from mairl.ops.tables import Tables, check_policies, expect_others, joint_policy
 
 WINDOW = 200
-"""Iterations after which damping grows if the residual has not fallen by a tenth."""
+"""Iterations after which something else is tried if the residual has not fallen by a tenth."""
 
 MOST_DAMPING = 1 - 1 / 256
 """The residual still falls by half in a window at this damping, so that slow progress is not taken for circling."""
@@ -54,7 +54,8 @@ def logit_equilibrium(
         Q̄_i(s, a_i) = E_{a_-i ~ π_-i, s'}[r_i + γ V_i(s')],  V_i = λ⁻¹ logsumexp(λ Q̄_i),  π_i = softmax(λ Q̄_i)
 
     (the MAMQL paper's Eqs. 2-4 with entropy weight 1/λ). Large λ may have several: the one returned is where damped
-    iteration leads from `initial`. The damping grows by itself where iteration circles.
+    iteration leads from `initial`. Where it circles, Newton's method takes over from the point reached; if that does
+    not settle either, the damping grows.
 
     Args:
         rationality: λ > 0, in 1 / units of reward.
@@ -89,6 +90,11 @@ def logit_equilibrium(
         lowest = min(lowest, residual)
         if iterations % WINDOW == 0:
             if lowest > 0.9 * lowest_before:
+                found = _newton(tables, q, rationality, tolerance)
+                if found is not None:
+                    policies, values = soft_response(found, rationality)
+                    values[:, tables.terminal] = 0
+                    continue
                 keep = min(1 - (1 - keep) / 2, MOST_DAMPING)
             lowest, lowest_before = np.inf, lowest
     found = LogitEquilibrium(policies, q, values, residual, iterations, residual <= tolerance)
@@ -197,6 +203,48 @@ def exploitability(
     have = evaluate(tables, policies, horizon=horizon)
     best = [best_response(tables, policies, i, horizon=horizon)[1] for i in range(tables.num_agents)]
     return np.maximum((np.stack(best) - have) @ tables.start, 0.0)
+
+
+def _newton(
+    tables: Tables, q: Float[np.ndarray, "agent state action"], rationality: float, tolerance: float
+) -> Float[np.ndarray, "agent state action"] | None:
+    """Solves Q̄ = G(Q̄) with step halving; None if it does not settle, or for more than 4,000 unknowns."""
+    n, states, actions = q.shape
+    if q.size > 4000:
+        return None
+
+    def gap(q):
+        policies, values = soft_response(q, rationality)
+        return policies, values, q - action_values(tables, policies, values)
+
+    policies, values, wrong = gap(q)
+    for _ in range(50):
+        if np.abs(wrong).max() <= tolerance * max(1.0, np.abs(q).max()):
+            return q
+        slope = np.eye(q.size).reshape(n, states, actions, n, states, actions)
+        joint = joint_values(tables, values)
+        for i in range(n):
+            ahead = tables.discount * expect_others(tables.flow, policies, i)
+            slope[i, :, :, i] -= np.einsum("sat,tb->satb", ahead, policies[i])
+            for j in set(range(n)) - {i}:
+                pair = expect_others(joint[..., i], policies, i, j)
+                pair = pair if i < j else pair.swapaxes(1, 2)
+                centred = pair - np.sum(pair * policies[j][:, None], axis=-1, keepdims=True)
+                here = np.arange(states)
+                slope[i, here, :, j, here] -= rationality * centred * policies[j][:, None]
+        try:
+            move = np.linalg.solve(slope.reshape(q.size, q.size), wrong.reshape(-1)).reshape(q.shape)
+        except np.linalg.LinAlgError:
+            return None
+        for halvings in range(30):
+            tried = gap(q - 0.5**halvings * move)
+            if np.abs(tried[2]).max() < np.abs(wrong).max():
+                break
+        else:
+            return q if np.abs(wrong).max() <= 100 * tolerance * max(1.0, np.abs(q).max()) else None
+        q = q - 0.5**halvings * move
+        policies, values, wrong = tried
+    return None
 
 
 def _flow(tables: Tables, joint) -> Float[np.ndarray, "state next"]:

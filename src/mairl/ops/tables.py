@@ -84,11 +84,14 @@ def check_tables(transitions, reward, start, terminal, discount: float) -> None:
 
 
 def expect_others(
-    table: Float[np.ndarray, " state *joint"], policies: Float[np.ndarray, "agent state action"], agent: int
+    table: Float[np.ndarray, " state *joint"], policies: Float[np.ndarray, "agent state action"], *agents: int
 ) -> Float[np.ndarray, "state action"]:
-    """The mean of a table over the other agents' actions: `[S, A_1 … A_n, ...]` to `[S, A_i, ...]`."""
+    """The mean of a table over the other agents' actions.
+
+    From `[S, A_1 … A_n, ...]` to `[S, A_i, ...]`, or with two agents i < j kept to `[S, A_i, A_j, ...]`.
+    """
     for other in reversed(range(policies.shape[0])):
-        if other != agent:
+        if other not in agents:
             weights = policies[other].reshape(
                 policies.shape[1], *[1] * other, policies.shape[2], *[1] * (table.ndim - other - 2)
             )
