@@ -36,19 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
     if command not in COMMANDS:
         _fail(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
     use_all_cores()
-    import tyro
-
     from mairl.core.errors import MairlError
 
-    entry = import_module(f"mairl.cli.{command}_command").main
     try:
-        tyro.cli(
-            entry,
-            prog=f"mairl {command}",
-            description=COMMANDS[command],
-            args=arguments[1:],
-            config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagConversionOff) if False else (),
-        )
+        import_module(f"mairl.cli.{command}_command").main(arguments[1:])
     except MairlError as error:
         _fail(str(error))
     except KeyboardInterrupt:

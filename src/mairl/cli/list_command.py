@@ -1,0 +1,35 @@
+"""`mairl list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import tyro
+
+from mairl.algorithms.registry import ALGORITHMS
+from mairl.cli.output import emit
+from mairl.games import GAMES
+from mairl.recipes import EXPERTS, LEARNERS
+
+
+def main(argv: list[str]) -> None:
+    """Lists games, algorithms and recipes."""
+    tyro.cli(show, args=argv, prog="mairl list")
+
+
+def show(*, json: bool = False) -> None:
+    """Lists games, algorithms and recipes.
+
+    Args:
+        json: print one JSON object.
+    """
+    width = max(map(len, [*GAMES, *ALGORITHMS]))
+    lines = ["games"]
+    lines += [f"  {name:<{width}}  {'expert ships' if name in EXPERTS else ''}".rstrip() for name in GAMES]
+    lines += ["algorithms", *(f"  {name:<{width}}  {entry.about}" for name, entry in ALGORITHMS.items())]
+    lines += ["recipes (algorithm, game)", *(f"  {a}, {g}" for a, g in LEARNERS)]
+    result = {
+        "games": list(GAMES),
+        "algorithms": {name: entry.about for name, entry in ALGORITHMS.items()},
+        "experts": list(EXPERTS),
+        "recipes": [{"algorithm": a, "game": g} for a, g in LEARNERS],
+    }
+    emit(result, json, lines)

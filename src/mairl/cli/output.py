@@ -1,0 +1,28 @@
+"""What commands print: one JSON object with `--json`, tables for people otherwise."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+
+def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    """Prints `result` as one JSON object and nothing else, or the lines for people."""
+    if as_json:
+        json.dump(finite(result), sys.stdout)
+        sys.stdout.write("\n")
+    else:
+        print("\n".join(lines))
+
+
+def finite(value: Any) -> Any:
+    """The same data with NaN and infinities as null, as JSON has none."""
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
