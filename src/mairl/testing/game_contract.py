@@ -208,7 +208,7 @@ def check_successors(
     over = np.asarray(over)
     _need(
         over.shape == (len(p), game.num_agents) and over.dtype == bool,
-        f"successors: terminated is {over.dtype}{over.shape}, expected bool{(len(p), game.num_agents)}: [branch, agent]",
+        f"successors: terminated is {over.dtype}{over.shape}, expected bool[branch, agent] = {(len(p), game.num_agents)}",
     )
     draw = jax.jit(jax.vmap(lambda k: game.step(k, state, actions)))
     drawn, step = draw(jax.random.split(key, samples))
@@ -232,9 +232,6 @@ def check_successors(
         off.max() < 1e-3,
         f"successors: branch {worst} has probability {want[worst]:.3g}, but step drew it in {share[worst]:.3g} of "
         f"{samples} draws",
-    )
-    _need(
-        unseen < 0.5, f"successors: branches of probability {unseen:.3g} together were never drawn in {samples} draws"
     )
 
 
