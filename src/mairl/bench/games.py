@@ -1,0 +1,71 @@
+"""`mairl bench games`: random play under `jit`, observations included, resets included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from mairl.bench.peer import run_peer
+from mairl.bench.timing import measure
+from mairl.core.game import MarkovGame
+from mairl.core.policy import UniformPolicy
+from mairl.data.collect import reset
+from mairl.games import make_game
+
+BATCHES = (1, 64, 512, 2048)
+OURS = ("gems", "gems-random", "overcooked:horizon=400", "overcooked:horizon=400,observation=grid", "intersection")
+
+
+def random_play(game: MarkovGame, batch: int, steps: int) -> dict[str, Any]:
+    """Environment steps a second of uniform play: every step observes, acts and restarts finished episodes."""
+    policy = UniformPolicy(game.num_agents, game.action_space)
+
+    @eqx.filter_jit
+    def play(key, state):
+        def one(key, state):
+            key_act, key_step, key_reset = jax.random.split(key, 3)
+            actions = policy.sample(key_act, None, game.action_mask(state))
+            next_state, step = game.step(key_step, state, actions)
+            fresh, _ = game.reset(key_reset)
+            onward = jax.tree.map(lambda a, b: jnp.where(step.done, a, b), fresh, next_state)
+            # The sum stands for a learner that reads the observation: without it XLA would not compute any.
+            seen = sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(step.obs))
+            return onward, (jnp.sum(step.reward), seen)
+
+        def tick(state, key):
+            return jax.vmap(one)(jax.random.split(key, batch), state)
+
+        state, (paid, seen) = jax.lax.scan(tick, state, jax.random.split(key, steps))
+        return state, jnp.sum(paid), jnp.sum(seen)
+
+    state = reset(game, jax.random.key(0), batch)
+    timing = measure(lambda: play(jax.random.key(1), state))
+    return {"batch": batch, "steps": steps, **timing.rate(batch * steps)}
+
+
+def bench_games(batches: tuple[int, ...] = BATCHES, work: int = 200_000) -> dict[str, Any]:
+    """All games at all batch sizes, and the peers; ratios of medians at the same batch where there is a peer.
+
+    Args:
+        work: environment steps per repeat, about.
+    """
+    games = {
+        name: [random_play(make_game(name), batch, max(20, min(2000, work // batch))) for batch in batches]
+        for name in OURS
+    }
+    peers = {
+        "jaxmarl_overcooked": run_peer("jaxmarl_overcooked", "jaxmarl", *map(str, batches)),
+        "highway_env_intersection": run_peer("highway_intersection", "highway_env"),
+    }
+    ratios: dict[str, Any] = {}
+    if "rates" in peers["jaxmarl_overcooked"]:
+        for name in ("overcooked:horizon=400", "overcooked:horizon=400,observation=grid"):
+            theirs = {r["batch"]: r["per_s"] for r in peers["jaxmarl_overcooked"]["rates"]}
+            ratios[f"{name} / jaxmarl"] = {str(r["batch"]): r["per_s"] / theirs[r["batch"]] for r in games[name]}
+    if "per_s" in peers["highway_env_intersection"]:
+        best = max(r["per_s"] for r in games["intersection"])
+        ratios["intersection (best batch) / highway-env (one process)"] = best / peers["highway_env_intersection"]["per_s"]
+    return {"games": games, "peers": peers, "ratios": ratios}

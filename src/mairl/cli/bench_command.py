@@ -1,0 +1,58 @@
+"""`mairl bench NAME`: rates of ours and of installed peers."""
+
+from __future__ import annotations
+
+import datetime
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mairl.algorithms.run_folder import provenance
+from mairl.cli.output import emit, finite
+
+
+def bench(
+    name: Annotated[Literal["games", "learn"], tyro.conf.Positional],
+    *,
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    json: bool = False,
+) -> None:
+    """Measures speed on this machine. Leave it alone meanwhile: rates are medians of a few repeats.
+
+    Args:
+        name: "games" (random play) or "learn" (training).
+        out: also write the result to this JSON file.
+        json: print one JSON object.
+    """
+    if name == "games":
+        from mairl.bench.games import bench_games
+
+        result = bench_games()
+    else:
+        from mairl.bench.learn import bench_learn
+
+        result = bench_learn()
+    today = datetime.date.today().isoformat()
+    result = {"bench": name, "command": f"mairl bench {name} --json", "date": today, **provenance(), **result}
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(jsonlib.dumps(finite(result), indent=1))
+    emit(result, json, list(lines_of(result)))
+
+
+def lines_of(tree, depth: int = 0):
+    """A nested result as indented lines."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, dict | list) and value:
+            yield f"{'  ' * depth}{key}"
+            yield from lines_of(value, depth + 1)
+        else:
+            shown = f"{value:,.4g}" if isinstance(value, float) else value
+            yield f"{'  ' * depth}{key}: {shown}"
+
+
+def main(argv: list[str]) -> None:
+    """Parses and runs."""
+    tyro.cli(bench, args=argv, prog="mairl bench")
