@@ -208,7 +208,7 @@ def check_successors(
     over = np.asarray(over)
     _need(
         over.shape == (len(p), game.num_agents) and over.dtype == bool,
-        f"successors: terminated is {over.dtype}{over.shape}, expected bool[branch, agent] = {(len(p), game.num_agents)}",
+        f"successors: terminated is {over.dtype}{over.shape}, expected bool {(len(p), game.num_agents)}",
     )
     draw = jax.jit(jax.vmap(lambda k: game.step(k, state, actions)))
     drawn, step = draw(jax.random.split(key, samples))
