@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,6 +97,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     checkpoint_seconds: float = 30.0,
+    measures: Mapping[str, Callable[[Learned], Array]] | None = None,
     describe: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Fit:
@@ -115,6 +116,8 @@ def fit(
         resume: go on from `{out}.partial` if it exists.
         overwrite: replace an existing `out`.
         checkpoint_seconds: least time between two checkpoints.
+        measures: further columns, by name: functions of one seed's result to a scalar, compiled and computed at every
+            evaluation. They may use the truth; nothing is selected by them.
         describe: facts to record in `run.json` (command, game id, …).
         progress: show a progress line.
 
@@ -181,6 +184,7 @@ def fit(
                 compile_s = time.perf_counter() - before
             learned = _results(algorithm, carry)
             measured = _evaluate(learned, game, held, key_eval, chunk, episodes, collector)
+            measured |= {name: np.asarray(_measure(f, learned)) for name, f in (measures or {}).items()}
             improved = best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
             stale = 0 if improved else stale + 1
             part = _rows(
@@ -370,6 +374,11 @@ def _evaluate(learned, game, held, key_eval, chunk, episodes, collector) -> dict
         measured["heldout_log_likelihood"] = each.mean(1)
         measured |= {f"heldout_log_likelihood/agent_{i}": each[:, i] for i in range(each.shape[1])}
     return measured
+
+
+@eqx.filter_jit
+def _measure(function, learned):
+    return eqx.filter_vmap(function)(learned)
 
 
 class _Best:
