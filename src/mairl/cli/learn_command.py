@@ -110,26 +110,36 @@ def main(argv: list[str]) -> None:
     if not argv or argv[0].startswith("-"):
         names = ", ".join(ALGORITHMS)
         if argv and argv[0] in ("-h", "--help"):
-            print(f"usage: mairl learn ALGORITHM --demos DEMOS -o RUN [options]\n\nALGORITHM is one of {names}.\n"
-                  "mairl learn ALGORITHM --help shows all options.")
+            print(
+                f"usage: mairl learn ALGORITHM --demos DEMOS -o RUN [options]\n\nALGORITHM is one of {names}.\n"
+                "mairl learn ALGORITHM --help shows all options."
+            )
             return
         raise InvalidData(f"name an algorithm first: {names}")
     name, rest = argv[0], argv[1:]
     make_algorithm(name)
     algorithm, budget = learner_recipe(name, _game_of(rest))
 
-    def entry(options: tyro.conf.OmitArgPrefixes[Learn], algorithm: tyro.conf.OmitArgPrefixes[type(algorithm)] = algorithm):  # type: ignore[valid-type]
+    def entry(
+        options: tyro.conf.OmitArgPrefixes[Learn], algorithm: tyro.conf.OmitArgPrefixes[type(algorithm)] = algorithm
+    ):  # type: ignore[valid-type]
         return options, algorithm
 
     options, algorithm = tyro.cli(entry, args=rest, prog=f"mairl learn {name}")
     command = shlex.join(["mairl", "learn", *argv])
     summary = run(options, name, algorithm, options.budget or budget, command)
     lines = [f"{options.out}: {name} on {summary['game']}, {len(summary['seeds'])} seed(s)"]
-    for label, column in (("return, mean per agent", "return/agent_mean"), ("held-out log-likelihood", "heldout_log_likelihood")):
+    for label, column in (
+        ("return, mean per agent", "return/agent_mean"),
+        ("held-out log-likelihood", "heldout_log_likelihood"),
+    ):
         values = [row[column] for row in summary["last"] if row.get(column) is not None]
         if values:
             lines.append(f"  {label}: {', '.join(f'{v:.3f}' for v in values)}")
-    lines += [f"  seed {f['seed']} was frozen at step {f['step']}: {f['quantity']} was not finite" for f in summary["failures"]]
+    lines += [
+        f"  seed {f['seed']} was frozen at step {f['step']}: {f['quantity']} was not finite"
+        for f in summary["failures"]
+    ]
     if options.report:
         from mairl.report.html import write_report
 

@@ -1,0 +1,402 @@
+"""The MAMQL paper's tables and figures (Haynam et al. 2025), made anew.
+
+Everything is a list of jobs, one run per (algorithm, game, demonstration steps). A job that has been done is not done
+again; one that was interrupted goes on where it was. Tables and figures are then read off the finished runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Array
+
+from mairl.algorithms.fit import fit
+from mairl.algorithms.run_folder import provenance
+from mairl.core.learned import Learned
+from mairl.core.policy import DiscretePolicy, masked
+from mairl.data import store
+from mairl.data.collect import play_episodes, record
+from mairl.data.demonstrations import Metadata
+from mairl.games import make_game
+from mairl.metrics.convergence import episodes_to_converge
+from mairl.metrics.intervals import mean_interval
+from mairl.networks.rewards import reward_of
+from mairl.recipes import learner_recipe, load_expert
+
+GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5", "intersection")
+ALGORITHMS = ("bc", "iq-independent", "iq-ma-joint", "iq-ma-slice", "ma-airl", "mamql")
+DEMO_STEPS = {
+    "gems": 20_000,
+    "gems-random": 20_000,
+    "overcooked": 2_000,
+    "overcooked-cook5": 2_000,
+    "intersection": 70_000,
+}
+"""The paper's "Expert Data Steps"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much of the whole to do.
+
+    Attributes:
+        scale: share of each recipe's budget.
+        evaluations: per run.
+        episodes: per evaluation.
+        final_episodes: per seed, for the tables.
+    """
+
+    scale: float
+    evaluations: int
+    episodes: int
+    final_episodes: int
+
+
+BUDGETS = {"quick": Budget(0.05, 8, 32, 100), "paper": Budget(1.0, 40, 64, 1000)}
+
+
+def demonstrations_for(game_name: str, steps: int, folder: Path, stochastic: bool) -> tuple[Path, dict[str, Any]]:
+    """Records the shipped expert once; returns the store and the expert's own return over 1,000 episodes."""
+    kind = "stochastic" if stochastic else "greedy"
+    path = folder / "demos" / f"{game_name}-{kind}-{steps}"
+    facts = path.with_suffix(".json")
+    game, expert = make_game(game_name), load_expert(game_name)
+    if not path.exists():
+        source = f"shipped expert, {kind}"
+        data = record(
+            game,
+            expert.policy,
+            jax.random.key(1),
+            num_steps=steps,
+            greedy=not stochastic,
+            metadata=Metadata.of(game_name, source),
+        )
+        store.save(data, path)
+    if not facts.exists():
+        played = eqx.filter_jit(play_episodes)(game, expert.policy, jax.random.key(2), 1000, not stochastic)
+        returns = np.asarray(played.returns)
+        low, high = mean_interval(returns.mean(1))[1]
+        facts.write_text(json.dumps({"return": float(returns.mean()), "ci95": [low, high], "episodes": 1000}))
+    return path, json.loads(facts.read_text())
+
+
+class NoisyPolicy(DiscretePolicy):
+    """The expert, its choice replaced by a uniform one with probability `noise`."""
+
+    policy: DiscretePolicy
+    greedy: bool = eqx.field(static=True)
+    noise: float = eqx.field(static=True, default=0.25)
+
+    def logits(self, obs):
+        """See `DiscretePolicy.logits`."""
+        logits = self.policy.logits(obs)
+        if self.greedy:
+            chosen = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
+        else:
+            chosen = jax.nn.softmax(logits, axis=-1)
+        return jnp.log((1 - self.noise) * chosen + self.noise / logits.shape[-1])
+
+
+def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> dict[str, Callable[[Learned], Array]]:
+    """What Figures 3 and 4 follow: how near reward and behaviour are to the truth, on fixed steps.
+
+    The steps are the expert's with a quarter of its actions replaced by random ones, so that the reward is also
+    compared where the expert does not go. Reward: mean squared error and correlation of the induced reward after the
+    best affine fit for each agent. Behaviour: KL(expert ‖ learned) in nats (for a greedy expert: the negative
+    log-likelihood of its action) and how often the likeliest actions differ.
+    """
+    game, expert = make_game(game_name), load_expert(game_name)
+    noisy = NoisyPolicy(expert.policy, not stochastic)
+    data = record(game, noisy, jax.random.key(3), num_steps=steps).observed(game)
+    index = jnp.arange(data.num_steps)
+    seen = data.transition(index)
+    truth = data.true_reward[data.steps[:, 0], data.steps[:, 1]]
+    logits = jax.vmap(expert.policy.logits)(seen.obs)
+    best = jnp.argmax(masked(logits, seen.action_mask), axis=-1)
+    target = (
+        jax.nn.one_hot(best, logits.shape[-1]) if not stochastic else jax.nn.softmax(masked(logits, seen.action_mask))
+    )
+    weight = seen.mask.astype(jnp.float32)
+    total = jnp.sum(weight, axis=0)
+
+    def mean(x):
+        return jnp.sum(jnp.where(seen.mask, x, 0.0), axis=0) / total
+
+    def fitted(learned: Learned):
+        """Each agent's variance explained: (mean squared error of the affine fit, correlation)."""
+        reward = learned.induced_reward or learned.reward
+        if reward is None:
+            return None
+        found = reward_of(reward, seen.obs, seen.actions, seen.next_obs, seen.terminated, 1)
+        x, y = found - mean(found), truth - mean(truth)
+        cov, var_x, var_y = mean(x * y), mean(x * x), mean(y * y)
+        correlation = cov / jnp.sqrt(jnp.maximum(var_x * var_y, 1e-12))
+        return jnp.mean(var_y - cov**2 / jnp.maximum(var_x, 1e-12)), jnp.mean(correlation)
+
+    def kl(learned: Learned):
+        log_prob = jax.vmap(learned.policy.log_probs)(seen.obs, seen.action_mask)
+        entropy = jnp.sum(jax.scipy.special.xlogy(target, target), axis=-1)
+        return jnp.mean(mean(entropy - jnp.sum(jnp.where(target > 0, target * log_prob, 0.0), axis=-1)))
+
+    def disagreement(learned: Learned):
+        mode = jax.vmap(learned.policy.mode)(seen.obs, seen.action_mask)
+        return jnp.mean(mean((mode != best).astype(jnp.float32)))
+
+    def reward_mse(learned: Learned):
+        result = fitted(learned)
+        return jnp.array(jnp.nan) if result is None else result[0]
+
+    def reward_pearson(learned: Learned):
+        result = fitted(learned)
+        return jnp.array(jnp.nan) if result is None else result[1]
+
+    return {
+        "behaviour/kl": kl,
+        "behaviour/disagreement": disagreement,
+        "reward/affine_mse": reward_mse,
+        "reward/pearson": reward_pearson,
+    }
+
+
+def run_job(
+    algorithm_name: str,
+    game_name: str,
+    steps: int,
+    *,
+    folder: Path,
+    seeds: int,
+    budget: Budget,
+    stochastic: bool,
+    command: str,
+) -> Path:
+    """Learns once per seed, unless that has been done; returns the run folder."""
+    kind = "stochastic" if stochastic else "greedy"
+    out = folder / "runs" / f"{algorithm_name}-{game_name}-{kind}-{steps}"
+    if out.exists():
+        return out
+    demos, _ = demonstrations_for(game_name, steps, folder, stochastic)
+    algorithm, amount = learner_recipe(algorithm_name, game_name)
+    start = time.perf_counter()
+    fit(
+        algorithm,
+        make_game(game_name),
+        store.load(demos),
+        budget=max(1, int(amount * budget.scale)),
+        seeds=seeds,
+        evaluations=budget.evaluations,
+        episodes=budget.episodes,
+        select="last",
+        measures=learning_measures(game_name, stochastic),
+        out=out,
+        resume=True,
+        progress=True,
+        describe={
+            "algorithm_id": algorithm_name,
+            "game": game_name,
+            "demos": str(demos),
+            "demo_steps": steps,
+            "command": command,
+        },
+    )
+    print(f"{algorithm_name} on {game_name}: {time.perf_counter() - start:.0f} s", flush=True)
+    return out
+
+
+@eqx.filter_jit
+def _final_returns(policy, game, keys, episodes: int):
+    def one(policy, key):
+        return jnp.mean(play_episodes(game, policy, key, episodes).returns, axis=0)
+
+    return eqx.filter_vmap(one)(policy, keys)
+
+
+def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """One row of Table I (and II) from a finished run."""
+    facts = json.loads((run / "run.json").read_text())
+    learned = Learned.load(run / "learned")
+    seeds = facts["seeds"]
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32) + 10_000)
+    returns = np.asarray(_final_returns(learned.policy, make_game(facts["game"]), keys, budget.final_episodes))
+    mean, (low, high) = mean_interval(returns.mean(1))
+    rows = pq.read_table(run / "metrics.parquet").to_pylist()
+    by_seed = [[r for r in rows if r["seed"] == s] for s in seeds]
+    converged = [
+        episodes_to_converge([r["return/agent_mean"] for r in one], [r["episodes"] for r in one]) for one in by_seed
+    ]
+    reached = [c for c in converged if c is not None]
+    config = facts["algorithm"]["config"]
+    last = rows[-1]
+    env_steps = int(last["step"] or 0)
+    gradient_steps = int(last["updates"]) * int(config.get("updates", 1))
+    return {
+        "algorithm": facts["algorithm_id"],
+        "game": facts["game"],
+        "seeds": len(seeds),
+        "return_mean": mean,
+        "return_ci95": [low, high],
+        "expert_return": expert["return"],
+        "share_of_expert": mean / expert["return"] if expert["return"] else None,
+        "episodes_to_converge": float(np.mean(reached)) if reached and facts["env_steps"] else None,
+        "env_steps": env_steps,
+        "updates_per_step": gradient_steps / env_steps if env_steps else None,
+        "wall_s": max(r["wall_s"] for r in rows),
+        "gradient_updates": gradient_steps,
+        "seeds_converged": len(reached),
+        "return_per_seed": [float(v) for v in returns.mean(1)],
+        "return_per_agent": [float(v) for v in returns.mean(0)],
+        "demo_steps": facts["demo_steps"],
+        "commit": facts["commit"],
+        "machine": facts["machine"],
+    }
+
+
+def published() -> dict[str, Any]:
+    """The paper's numbers."""
+    return json.loads((files("mairl.reproduce") / "published_mamql.json").read_text())
+
+
+def table1(
+    folder: Path,
+    *,
+    budget_name: str,
+    seeds: int,
+    algorithms: tuple[str, ...] = ALGORITHMS,
+    games: tuple[str, ...] = GAMES,
+    stochastic: bool = False,
+    command: str = "",
+) -> list[dict[str, Any]]:
+    """Tables I and II: runs what is missing, and writes `table1.json` after every run, so that nothing is lost."""
+    budget = BUDGETS[budget_name]
+    rows: list[dict[str, Any]] = []
+    for algorithm in sorted(algorithms, key=lambda a: a != "mamql"):
+        for game in games:
+            steps = DEMO_STEPS[game]
+            _, expert = demonstrations_for(game, steps, folder, stochastic)
+            run = run_job(
+                algorithm,
+                game,
+                steps,
+                folder=folder,
+                seeds=seeds,
+                budget=budget,
+                stochastic=stochastic,
+                command=command,
+            )
+            rows.append(table_row(run, expert, budget))
+            name = "table1_stochastic.json" if stochastic else "table1.json"
+            write_result(folder / name, rows)
+    write_result(folder / "provenance.json", {"command": command, "budget": budget_name, **provenance()})
+    return rows
+
+
+def figure2(
+    folder: Path,
+    *,
+    budget_name: str,
+    seeds: int,
+    games: tuple[str, ...] = ("gems", "overcooked-cook5", "intersection"),
+    algorithms: tuple[str, ...] = ("mamql", "ma-airl", "iq-ma-joint"),
+    command: str = "",
+) -> list[dict[str, Any]]:
+    """Figure 2: return against demonstration steps, from a twentieth of the paper's recording to all of it."""
+    budget = BUDGETS[budget_name]
+    rows = []
+    for algorithm in algorithms:
+        for game in games:
+            for share in (0.05, 0.1, 0.25, 0.5, 1.0):
+                steps = max(500, int(share * DEMO_STEPS[game]))
+                _, expert = demonstrations_for(game, steps, folder, False)
+                run = run_job(
+                    algorithm, game, steps, folder=folder, seeds=seeds, budget=budget, stochastic=False, command=command
+                )
+                rows.append(table_row(run, expert, budget))
+                write_result(folder / "figure2.json", rows)
+    return rows
+
+
+def curves(folder: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Figures 3 and 4 from the runs that Table I made: each column over training, mean and interval over seeds."""
+    series = []
+    for run in sorted((folder / "runs").iterdir()):
+        facts = json.loads((run / "run.json").read_text()) if (run / "run.json").exists() else None
+        if facts is None or facts["demo_steps"] != DEMO_STEPS.get(facts["game"]):
+            continue
+        rows = pq.read_table(run / "metrics.parquet").to_pylist()
+        for column in columns:
+            points = []
+            for evaluation in sorted({r["evaluation"] for r in rows}):
+                here = [r for r in rows if r["evaluation"] == evaluation]
+                values = [r[column] for r in here if r.get(column) is not None]
+                if values:
+                    mean, interval = mean_interval(np.asarray(values))
+                    episodes = float(np.mean([r["episodes"] for r in here]))
+                    points.append({"episodes": episodes, "updates": here[0]["updates"], "mean": mean, "ci95": interval})
+            if points:
+                series.append(
+                    {"algorithm": facts["algorithm_id"], "game": facts["game"], "measure": column, "points": points}
+                )
+    return series
+
+
+def write_curves(folder: Path) -> dict[str, list]:
+    """`figure3.json` (reward recovery) and `figure4.json` (behavioural error)."""
+    three = curves(folder, ("reward/affine_mse", "reward/pearson"))
+    four = curves(folder, ("behaviour/kl", "behaviour/disagreement"))
+    write_result(folder / "figure3.json", three)
+    write_result(folder / "figure4.json", four)
+    return {"figure3": three, "figure4": four}
+
+
+def markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """Table I and II as Markdown, published numbers beside ours."""
+    paper = published()
+    lines = [
+        "| game | algorithm | seeds | return, mean per agent [95% CI] | share of expert | paper's return (share) "
+        "| episodes to converge | paper's |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda r: (GAMES.index(r["game"]), ALGORITHMS.index(r["algorithm"]))):
+        game = {"gems-random": "gems", "overcooked-cook5": "overcooked"}.get(row["game"], row["game"])
+        name = "iq-ma" if row["algorithm"].startswith("iq-ma") else row["algorithm"]
+        theirs = paper["return"][game].get(name)
+        theirs_share = f"{theirs:.2f} ({theirs / paper['return'][game]['expert']:.3f})" if theirs is not None else "–"
+        converged = row["episodes_to_converge"]
+        low, high = row["return_ci95"] or (None, None)
+        interval = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
+        share = row["share_of_expert"]
+        lines.append(
+            f"| {row['game']} | {row['algorithm']} | {row['seeds']} | {row['return_mean']:.2f}{interval} "
+            f"| {'–' if share is None else f'{share:.3f}'} | {theirs_share} "
+            f"| {'–' if converged is None else f'{converged:,.0f}'} "
+            f"| {paper['episodes_to_converge'][game].get(name, '–')} |"
+        )
+    return lines
+
+
+def write_pictures(folder: Path) -> None:
+    """SVG pictures of whatever results are there, and the table as Markdown."""
+    from mairl.reproduce.mamql_pictures import draw
+
+    table = folder / "table1.json"
+    if table.exists():
+        (folder / "table1.md").write_text("\n".join(markdown(json.loads(table.read_text()))) + "\n")
+    draw(folder)
+
+
+def write_result(path: Path, value: Any) -> None:
+    """Writes JSON through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.replace(path)
