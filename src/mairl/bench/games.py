@@ -67,5 +67,6 @@ def bench_games(batches: tuple[int, ...] = BATCHES, work: int = 200_000) -> dict
             ratios[f"{name} / jaxmarl"] = {str(r["batch"]): r["per_s"] / theirs[r["batch"]] for r in games[name]}
     if "per_s" in peers["highway_env_intersection"]:
         best = max(r["per_s"] for r in games["intersection"])
-        ratios["intersection (best batch) / highway-env (one process)"] = best / peers["highway_env_intersection"]["per_s"]
+        theirs = peers["highway_env_intersection"]["per_s"]
+        ratios["intersection (best batch) / highway-env (one process)"] = best / theirs
     return {"games": games, "peers": peers, "ratios": ratios}

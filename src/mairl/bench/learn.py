@@ -1,0 +1,74 @@
+"""`mairl bench learn`: training rates of every learner on Gems, and of ours beside peers on CartPole."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mairl.algorithms import fit as loop
+from mairl.algorithms.registry import IMITATORS, make_algorithm
+from mairl.bench.peer import run_peer
+from mairl.core.policy import UniformPolicy
+from mairl.data.collect import record
+from mairl.games import make_game
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """What training costs.
+
+    Attributes:
+        env_steps_per_s: environment steps a second, all seeds together; None offline.
+        updates_per_s: gradient updates a second, all seeds together.
+        compile_s: first chunk less a later one.
+        memory_mb: arrays that training holds between iterations: learner states, buffers, environments.
+    """
+
+    env_steps_per_s: float | None
+    updates_per_s: float
+    compile_s: float
+    memory_mb: float
+
+
+def training_rate(algorithm, game, data, seeds: int, iterations: int, repeats: int = 3) -> Rate:
+    """Times chunks of the training loop itself: collection and updates, without evaluation and checkpoints."""
+    keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s), 2))(jnp.arange(seeds, dtype=jnp.uint32))
+    collection = algorithm.collection(game)
+    data = data.observed(game) if data is not None else None
+    carry = loop._init(algorithm, game, data, collection, keys[:, 0])
+    names = loop._metric_names(algorithm, game, data, collection)
+    held = sum(x.nbytes for x in jax.tree.leaves(carry) if hasattr(x, "nbytes"))
+    seconds = []
+    for chunk in range(repeats + 1):
+        start = time.perf_counter()
+        first = jnp.asarray(chunk * iterations)
+        carry, metrics = loop._run_chunk((algorithm, game, data, keys[:, 1], first), carry, iterations, names)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - start)
+    median = sorted(seconds[1:])[repeats // 2]
+    per_iteration = getattr(algorithm, "updates", 1)
+    return Rate(
+        None if collection is None else seeds * iterations * collection.size / median,
+        seeds * iterations * per_iteration / median,
+        seconds[0] - median,
+        held / 2**20,
+    )
+
+
+def bench_learn(seeds: int = 4, iterations: int = 30) -> dict[str, Any]:
+    """Every learner with its defaults on Gems with a recording of 20,000 steps of random play; then the peers."""
+    game = make_game("gems")
+    data = record(game, UniformPolicy(game.num_agents, game.action_space), jax.random.key(0), num_steps=20_000)
+    ours = {}
+    for name in (*IMITATORS, "ppo"):
+        rate = training_rate(make_algorithm(name), game, None if name == "ppo" else data, seeds, iterations)
+        ours[name] = dataclasses.asdict(rate)
+    peers = {
+        "imitation": run_peer("imitation_cartpole", "imitation"),
+        "stable_baselines3": run_peer("sb3_cartpole", "stable_baselines3"),
+    }
+    return {"game": "gems", "seeds": seeds, "ours": ours, "peers": peers}
