@@ -4,7 +4,7 @@ Glossary of axes, always in this order: seed, world (or env), time, agent, featu
 """
 
 # No postponed annotations here: Equinox reads `AbstractVar` from the annotation itself.
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -58,10 +58,22 @@ class MarkovGame(eqx.Module):
         cooperative: all agents are paid the same, always (known by construction; False when unknown).
     """
 
-    num_agents: eqx.AbstractVar[int]
-    action_space: eqx.AbstractVar[ActionSpace]
-    observation_spec: eqx.AbstractVar[PyTree[jax.ShapeDtypeStruct]]
-    horizon: eqx.AbstractVar[int]
+    if TYPE_CHECKING:  # A checker would take an AbstractVar that a property fills for a constructor's argument.
+
+        @property
+        def num_agents(self) -> int: ...  # noqa: D102
+        @property
+        def action_space(self) -> ActionSpace: ...  # noqa: D102
+        @property
+        def observation_spec(self) -> PyTree[jax.ShapeDtypeStruct]: ...  # noqa: D102
+        @property
+        def horizon(self) -> int: ...  # noqa: D102
+
+    else:
+        num_agents: eqx.AbstractVar[int]
+        action_space: eqx.AbstractVar[ActionSpace]
+        observation_spec: eqx.AbstractVar[PyTree[jax.ShapeDtypeStruct]]
+        horizon: eqx.AbstractVar[int]
     pure: ClassVar[bool] = True
     differentiable: ClassVar[bool] = False
     cooperative: ClassVar[bool] = False

@@ -87,10 +87,7 @@ class Gems(MarkovGame):
     @property
     def observation_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """See `MarkovGame`."""
-        cells = jax.ShapeDtypeStruct((2, 2), jnp.int8)
-        gems = jax.ShapeDtypeStruct((self.num_gems, 2), jnp.int8)
-        alive = jax.ShapeDtypeStruct((self.num_gems,), jnp.bool_)
-        stacked = jax.eval_shape(self.observe, GemsState(cells, gems, alive, jax.ShapeDtypeStruct((), jnp.int16)))
+        stacked = jax.eval_shape(lambda: self.reset(jax.random.key(0))[1])
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), stacked)
 
     def reset(self, key: Key[Array, ""]) -> tuple[GemsState, PyTree[Array]]:

@@ -147,21 +147,19 @@ def optimum(game: Gems, state: GemsState) -> Optimum:
     first[0, 0] = 0
     explore(first, [], frozenset(range(1, len(colour[2]) + 1)))
     actions = _plan(agents, best["meetings"], best["held"], first, meet, left)
-    own = tuple(
-        int(agent.most[p, h, t])
-        for agent, p, h, t in zip(agents, *_ending(best["meetings"], best["held"], first, meet, left))
-    )
+    places, held, spare = _ending(best["meetings"], best["held"], first, meet, left)
+    own = int(blue.most[places[0], held[0], spare]), int(red.most[places[1], held[1], spare])
     purple = len({p for meeting in best["meetings"] for p in meeting})
     shared = game.purple_reward * purple
     return Optimum(best["total"], (own[0] + shared, own[1] + shared), own, purple, actions, best["examined"])
 
 
 def _ending(meetings, held, first, meet, left):
-    """Places, held gems and time left of both agents after the last meeting."""
+    """Places, held gems of both agents, and the time left, after the last meeting."""
     earliest, origin = first, (0, 0)
     for target in meetings:
         earliest, origin = meet(earliest, origin, target), target
-    return origin, held, (left - earliest[held],) * 2
+    return origin, held, left - earliest[held]
 
 
 def _plan(agents, meetings, held, first, meet, left) -> np.ndarray:
