@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from mairl.cli.output import emit
-from mairl.core.errors import InvalidData
 from mairl.data import store
 
 
