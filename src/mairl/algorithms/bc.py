@@ -1,4 +1,4 @@
-"""Behavioural cloning (Pomerleau 1991): each agent's policy is fitted to its own recorded actions by maximum likelihood.
+"""Behavioural cloning (Pomerleau 1991): each policy is fitted to its agent's recorded actions by likelihood.
 
     min_π  -E_expert[log π_i(a_i | o_i)]      for each agent i on its own
 

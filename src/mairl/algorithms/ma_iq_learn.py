@@ -7,13 +7,16 @@ Each agent i has a critic Q_i(o_i, a) of everybody's actions a ∈ Aⁿ and maxi
 The paper "otherwise follows the IQ-Learn implementation exactly", and leaves open what V_i is and how to act:
 
     reading="joint"   V_i(o) = λ⁻¹ logsumexp over all joint actions of λ Q_i(o, ·): as if i chose for everybody.
-    reading="slice"   V_i(o, a_-i) = λ⁻¹ logsumexp over a_i of λ Q_i(o, a_i, a_-i): i chooses knowing what the others do,
-                      who did a_-i in the data; a_-i' of the next step are the recorded ones or a sample of the policies.
+    reading="slice"   V_i(o, a_-i) = λ⁻¹ logsumexp over a_i of λ Q_i(o, a_i, a_-i): i knows what the others do, a_-i in
+                      the data; a_-i' of the next step are recorded ones or a sample of the policies.
 
-Acting needs no knowledge of the others' actions: π_i(a_i | o_i) = Σ_a_-i b_i(a_-i | o_i) softmax_a_i(λ Q_i(o_i, ·, a_-i))
-with a belief b_i about them. For the "boltzmann" belief, b_i(a_-i) ∝ Σ_a_i exp(λ Q_i), this is the marginal of the joint
-Boltzmann distribution; "uniform" weighs all a_-i alike. The first is optimistic: it expects the others to do what i
-values, since no term of the objective tells value from likelihood across a_-i. That is what MAMQL repairs.
+Acting needs no knowledge of the others' actions: with a belief b_i about them,
+
+    π_i(a_i | o_i) = Σ_a_-i b_i(a_-i | o_i) softmax_a_i(λ Q_i(o_i, ·, a_-i))
+
+For the "boltzmann" belief, b_i(a_-i) ∝ Σ_a_i exp(λ Q_i), this is the marginal of the joint Boltzmann distribution;
+"uniform" weighs all a_-i alike. The first is optimistic: it expects the others to do what i values, since no term of
+the objective tells value from likelihood across a_-i. That is what MAMQL repairs.
 """
 
 from __future__ import annotations
@@ -104,7 +107,7 @@ class JointImplicitReward(Reward):
         return q - self.discount * value
 
 
-class IQLearnMA(Algorithm):
+class MAIQLearn(Algorithm):
     """Inverse soft Q-learning with critics over joint actions, online or offline.
 
     Attributes:
@@ -297,7 +300,7 @@ def by_own_action(row: Float[Array, "agent joint"], num_actions: int) -> Float[A
 
 
 def recorded_next(data: Demonstrations, index: Array) -> tuple[Array, Bool[Array, " batch"]]:
-    """The joint actions `[batch, agent]` recorded one step after `index`, and whether the episode went on until then."""
+    """The joint actions `[batch, agent]` recorded one step after `index`, and whether the episode went on till then."""
     after = jnp.minimum(index + 1, data.num_steps - 1)
     follows = (data.steps[after, 0] == data.steps[index, 0]) & (after > index)
     return data.actions[data.steps[after, 0], data.steps[after, 1]], follows
