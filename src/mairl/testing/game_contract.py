@@ -120,16 +120,14 @@ def check_pure(game: MarkovGame, key: Key[Array, ""]) -> None:
 def check_transforms(game: MarkovGame, key: Key[Array, ""], tolerance: float = 1e-4) -> None:
     """`jit` and `vmap` change nothing."""
     keys = jax.random.split(key, 2)
-    single = [game.reset(k) for k in keys]
-    singles = jax.tree.map(lambda *x: jnp.stack(x), *single)
-    batched = _traced(lambda: jax.jit(jax.vmap(game.reset))(keys), "reset", "jit and vmap")
-    _same(singles, batched, "reset differs under jit and vmap", tolerance)
-    actions = [_actions(game, k, s) for k, (s, _) in zip(keys, single)]
-    steps = jax.tree.map(lambda *x: jnp.stack(x), *[game.step(k, s, a) for k, (s, _), a in zip(keys, single, actions)])
-    batched = _traced(
-        lambda: jax.jit(jax.vmap(game.step))(keys, singles[0], jnp.stack(actions)), "step", "jit and vmap"
-    )
-    _same(steps, batched, "step differs under jit and vmap", tolerance)
+    state, obs = game.reset(keys[0])
+    resets = _traced(lambda: jax.jit(jax.vmap(game.reset))(keys), "reset", "jit and vmap")
+    _same((state, obs), _head(resets), "reset differs under jit and vmap", tolerance)
+    actions = _actions(game, key, state)
+    single = game.step(keys[0], state, actions)
+    batch = resets[0], jnp.stack([actions, actions])
+    steps = _traced(lambda: jax.jit(jax.vmap(game.step))(keys, *batch), "step", "jit and vmap")
+    _same(single, _head(steps), "step differs under jit and vmap", tolerance)
 
 
 def rollout(game: MarkovGame, key: Key[Array, ""], num_envs: int, num_steps: int) -> tuple[Any, Any, TimeStep, Array]:
@@ -352,6 +350,11 @@ def _same(a: Any, b: Any, otherwise: str, tolerance: float = 0.0) -> None:
         is_float = np.issubdtype(x.dtype, np.floating)
         close = np.allclose(x, y, tolerance, tolerance, equal_nan=True) if is_float else np.array_equal(x, y)
         _need(x.shape == y.shape and bool(close), f"{otherwise}, at {path}: {x} and {y}")
+
+
+def _head(tree: Any) -> Any:
+    """The first of a batch."""
+    return jax.tree.map(lambda x: x[0], tree)
 
 
 def _data(x: Any) -> np.ndarray:

@@ -147,19 +147,17 @@ class Gems(MarkovGame):
         return render(self, state)
 
     def _respawn(self, key, agents, gems, taken):
-        """Puts taken gems, one after the other, on uniformly random cells without a gem or an agent."""
-
-        def place(i, gems):
-            # A gem that is not taken keeps its cell; the rest of the work is discarded for it.
-            used = jnp.concatenate([agents, gems]).astype(jnp.int32)
-            used = used[:, 0] + self.size * used[:, 1]
-            free = ~jnp.any(jnp.arange(self.size**2)[:, None] == used, axis=1)
-            # With every cell in use the mask is empty and the gem stays where it is.
-            cell = jax.random.categorical(jax.random.fold_in(key, i), jnp.where(free, 0.0, -jnp.inf))
-            put = jnp.stack([cell % self.size, cell // self.size]).astype(gems.dtype)
-            return jnp.where((jnp.arange(self.num_gems) == i)[:, None] & taken[i] & jnp.any(free), put, gems)
-
-        return jax.lax.fori_loop(0, self.num_gems, place, gems)
+        """Puts taken gems (at most 4 a step) on distinct uniformly random cells without a gem or an agent."""
+        most = min(4, self.size**2)
+        used = jnp.concatenate([agents, gems]).astype(jnp.int32)
+        used = used[:, 0] + self.size * used[:, 1]
+        free = ~jnp.any(jnp.arange(self.size**2)[:, None] == used, axis=1)
+        # The cells of the largest random numbers, in their order, are a random choice without replacement.
+        score, cells = jax.lax.top_k(jnp.where(free, jax.random.uniform(key, free.shape), -1.0), most)
+        places = jnp.stack([cells % self.size, cells // self.size], axis=-1).astype(gems.dtype)
+        rank = jnp.clip(jnp.cumsum(taken) - 1, 0, most - 1)
+        # With too few free cells a gem stays where it is.
+        return jnp.where((taken & (score[rank] >= 0))[:, None], places[rank], gems)
 
 
 def distinct(key: Key[Array, ""], cells: int, count: int) -> Int[Array, " count"]:
