@@ -32,7 +32,7 @@ def save_module(module: Any, folder: Path, name: str) -> None:
     """Writes `{name}.json` and `{name}.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
-    tree = _encode(module, arrays, name)
+    tree = encode(module, arrays, name)
     np.savez_compressed(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
     (folder / f"{name}.json").write_text(json.dumps({"format": 1, "tree": tree}, indent=1))
 
@@ -43,7 +43,7 @@ def load_module(folder: Path, name: str, kind: type, seed: int | None = None) ->
         tree = json.loads((folder / f"{name}.json").read_text())["tree"]
         with np.load(folder / f"{name}.npz", allow_pickle=False) as archive:
             arrays = {k: archive[k] for k in archive.files}
-        module = _decode(tree, arrays)
+        module = decode(tree, arrays)
     except FileNotFoundError as error:
         raise InvalidData(f"{error.filename} is missing: is {folder} a complete result?") from error
     except (KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
@@ -55,7 +55,8 @@ def load_module(folder: Path, name: str, kind: type, seed: int | None = None) ->
     return module
 
 
-def _encode(value: Any, arrays: dict[str, np.ndarray], path: str) -> Any:
+def encode(value: Any, arrays: dict[str, np.ndarray], path: str) -> Any:
+    """A value as plain JSON-able data; its arrays go into `arrays` under dotted names that start with `path`."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, jax.Array | np.ndarray):
@@ -65,31 +66,34 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], path: str) -> Any:
         return {"shape": list(value.shape), "dtype": str(value.dtype)}
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_encode(v, arrays, f"{path}.{i}") for i, v in enumerate(value)]}
+        return {kind: [encode(v, arrays, f"{path}.{i}") for i, v in enumerate(value)]}
     if isinstance(value, dict):
-        return {"dict": {k: _encode(v, arrays, f"{path}.{k}") for k, v in value.items()}}
+        return {"dict": {k: encode(v, arrays, f"{path}.{k}") for k, v in value.items()}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         cls = type(value)
-        fields = {
-            f.name: _encode(getattr(value, f.name), arrays, f"{path}.{f.name}") for f in dataclasses.fields(value)
-        }
+        fields = {f.name: encode(getattr(value, f.name), arrays, f"{path}.{f.name}") for f in dataclasses.fields(value)}
         return {"class": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be written as plain data")
 
 
-def _decode(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+def decode(tree: Any, arrays: dict[str, np.ndarray], leaf=jnp.asarray) -> Any:
+    """The inverse of `encode`; `leaf` makes the arrays.
+
+    Raises:
+        ValueError, KeyError: classes that are not allowed or have changed, arrays that are missing.
+    """
     if not isinstance(tree, dict):
         return tree
     if "array" in tree:
-        return jnp.asarray(arrays[tree["array"]])
+        return leaf(arrays[tree["array"]])
     if "shape" in tree:
         return jax.ShapeDtypeStruct(tuple(tree["shape"]), jnp.dtype(tree["dtype"]))
     if "list" in tree:
-        return [_decode(v, arrays) for v in tree["list"]]
+        return [decode(v, arrays, leaf) for v in tree["list"]]
     if "tuple" in tree:
-        return tuple(_decode(v, arrays) for v in tree["tuple"])
+        return tuple(decode(v, arrays, leaf) for v in tree["tuple"])
     if "dict" in tree:
-        return {k: _decode(v, arrays) for k, v in tree["dict"].items()}
+        return {k: decode(v, arrays, leaf) for k, v in tree["dict"].items()}
     module_name, _, qualname = tree["class"].partition(":")
     if module_name.split(".")[0] not in _allowed or not qualname.isidentifier():
         raise ValueError(f"class {tree['class']} is not allowed; see mairl.core.serialise.allow")
@@ -101,5 +105,5 @@ def _decode(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     if names != set(tree["fields"]):
         raise ValueError(f"{qualname} has other fields than when it was saved: {sorted(names ^ set(tree['fields']))}")
     for name, value in tree["fields"].items():
-        object.__setattr__(module, name, _decode(value, arrays))
+        object.__setattr__(module, name, decode(value, arrays, leaf))
     return module
