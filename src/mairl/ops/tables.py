@@ -85,7 +85,7 @@ def check_tables(transitions, reward, start, terminal, discount: float) -> None:
 
 def expect_others(
     table: Float[np.ndarray, " state *joint"], policies: Float[np.ndarray, "agent state action"], *agents: int
-) -> Float[np.ndarray, "state action"]:
+) -> Float[np.ndarray, " state *kept"]:
     """The mean of a table over the other agents' actions.
 
     From `[S, A_1 … A_n, ...]` to `[S, A_i, ...]`, or with two agents i < j kept to `[S, A_i, A_j, ...]`.

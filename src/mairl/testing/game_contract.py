@@ -337,7 +337,7 @@ def _actions(game: MarkovGame, key: Key[Array, ""], state: Any) -> Array:
     return UniformPolicy(game.num_agents, game.action_space).sample(key, None, allowed)
 
 
-def _need(condition: bool, otherwise: str) -> None:
+def _need(condition: bool | np.bool_, otherwise: str) -> None:
     if not condition:
         raise ContractViolation(otherwise)
 

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame, TimeStep
@@ -173,6 +173,6 @@ def distinct(key: Key[Array, ""], cells: int, count: int) -> Int[Array, " count"
     return code
 
 
-def gem_split(info: dict[str, Float[Array, "time agent"]], alive: Bool[Array, " time"]) -> dict[str, Array]:
+def gem_split(info: dict[str, Int[Array, "time agent"]], alive: Bool[Array, " time"]) -> dict[str, Array]:
     """Own-colour and purple gems of one episode, `[agent]` each, from the steps' `info` and which steps count."""
     return {name: jnp.sum(jnp.where(alive[:, None], info[name], 0), axis=0) for name in ("own", "purple")}

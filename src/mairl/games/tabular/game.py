@@ -17,8 +17,8 @@ from mairl.ops.tables import Tables, check_tables
 class TabularState(eqx.Module):
     """Which state it is, and how many steps have been played."""
 
-    index: Int[Array, ""]
-    time: Int[Array, ""]
+    index: Int[Array, "*b"]
+    time: Int[Array, "*b"]
 
 
 class TabularGame(MarkovGame):
