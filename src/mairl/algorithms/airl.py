@@ -77,8 +77,11 @@ class AIRL(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Steps the discriminators on the rollout, then PPO on what they pay for it."""
+        assert data is not None
+        assert rollout is not None
         key_train, key_ppo = jax.random.split(key)
         policy = self.ppo.behaviour(state.ppo)
+        assert policy is not None
         state, metrics = train_discriminator(self.discriminator, key_train, state, game, data, rollout, policy)
         reward = self._pay(state, policy, game, rollout)
         return train_policy(self.ppo, key_ppo, state, game, rollout, reward, self.normalise_reward, metrics)

@@ -90,6 +90,7 @@ class BC(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Makes `updates` steps on the likelihood of `batch` recorded steps each."""
+        assert data is not None
         arrays, static = eqx.partition((state.net, state.log_std, state.opt_state), eqx.is_array)
 
         def one(arrays, key):

@@ -94,6 +94,8 @@ class GAIL(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Steps the discriminators on the rollout, then PPO on what they pay for it."""
+        assert data is not None
+        assert rollout is not None
         key_train, key_ppo = jax.random.split(key)
         state, metrics = train_discriminator(self.discriminator, key_train, state, game, data, rollout)
         logit = score_rollout(state, game, rollout)
@@ -221,7 +223,7 @@ def discriminator_loss(
     return jnp.sum(loss) + config.gradient_penalty * penalty + jnp.sum(after), metrics
 
 
-def step_inputs(d: Discriminator, moments: Moments | None, steps: Transition) -> tuple:
+def step_inputs(d: Discriminator, moments: Moments | None, steps: Transition) -> tuple[Any, Array, Any]:
     """Prepared observations, encoded actions, and prepared next observations of `[batch, ...]` steps."""
     vectors = jax.vmap(d.g.encode)(steps.actions)
     return prepare(steps.obs, moments), vectors, prepare(steps.next_obs, moments)

@@ -144,8 +144,10 @@ class IQLearn(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` steps on every agent's -J_i."""
+        assert data is not None
         replay = state.replay
         if replay is not None:
+            assert rollout is not None
             played = hide_reward(rollout)
             if state.clone is not None:
                 # Only the agent whose turn it is plays as it would in a run of its own.

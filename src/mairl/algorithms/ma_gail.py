@@ -78,6 +78,8 @@ class MAGAIL(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Steps the discriminators on the rollout, then PPO on what they pay for it."""
+        assert data is not None
+        assert rollout is not None
         key_train, key_ppo = jax.random.split(key)
         state, metrics = train_discriminator(self.discriminator, key_train, state, game, data, rollout)
         reward = reward_form(score_rollout(state, game, rollout), self.reward)

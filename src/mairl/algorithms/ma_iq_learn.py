@@ -181,8 +181,10 @@ class MAIQLearn(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` steps on every agent's -J_i."""
+        assert data is not None
         replay = state.replay
         if replay is not None:
+            assert rollout is not None
             replay = replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hide_reward(rollout)))
         arrays, static = eqx.partition((state.critic, state.opt_state), eqx.is_array)
 

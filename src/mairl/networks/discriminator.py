@@ -80,18 +80,16 @@ class Score(eqx.Module):
         table = not central and (
             inputs == "state" or (actions > 0 and (inputs == "own" or actions**agents <= MOST_JOINT))
         )
-        if table:
-            columns = {"state": 1, "own": actions, "joint": actions**agents}[inputs]
+        columns = {"state": 1, "own": actions, "joint": actions**agents}[inputs]
+        size = flat_size(game.observation_spec) * (agents if central else 1)
+        size += {"state": 1, "own": each, "joint": each * agents}[inputs]
 
-            def make(k):
+        def make(k) -> eqx.Module:
+            if table:
                 return make_network(game.observation_spec, columns, config, k, 0.01)
-        else:
-            size = flat_size(game.observation_spec) * (agents if central else 1)
-            size += {"state": 1, "own": each, "joint": each * agents}[inputs]
-            options = {"width": config.width, "depth": config.depth, "activation": config.activation}
-
-            def make(k):
-                return WithVector(MLP.new(size, 1, key=k, out_scale=0.01, **options))
+            width, depth = config.width, config.depth
+            mlp = MLP.new(size, 1, width=width, depth=depth, key=k, activation=config.activation, out_scale=0.01)
+            return WithVector(mlp)
 
         shared = config.shared or central
         return cls(PerAgent.new(make, agents, key, shared), inputs, central, actions, table)
