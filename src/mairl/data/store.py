@@ -12,6 +12,7 @@ Parquet reader can query them: `select avg(reward[1]) from 'STORE/steps.parquet'
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mairl.core.errors import InvalidData
+from mairl.core.errors import InvalidData, MairlError
 from mairl.core.serialise import decode, encode
 from mairl.core.spaces import ActionSpace, Box, Discrete
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
@@ -33,7 +34,9 @@ FORMAT = 1
 def save(
     data: Demonstrations, path: str | Path, *, overwrite: bool = False, action_space: ActionSpace | None = None
 ) -> None:
-    """Writes a recording as a STORE.
+    """Writes a recording as a STORE. Killed at any moment, it leaves no store or a whole one.
+
+    With `overwrite`, folders inside the old store (such as `expert/`) are kept; save them anew if they no longer apply.
 
     Raises:
         InvalidData: `path` exists and `overwrite` is not set.
@@ -65,13 +68,20 @@ def save(
         "trees": trees,
         "columns": {name: {"dtype": str(columns[name].dtype), "shape": list(shapes[name])} for name in columns},
     }
+    facts["sha256"] = _digest(partial / "steps.parquet")
     (partial / "metadata.json").write_text(json.dumps(facts, indent=1))
-    for file in partial.iterdir():
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
-    if path.exists():
-        shutil.rmtree(path)
+    if path.is_dir():
+        for folder in (f for f in path.iterdir() if f.is_dir()):
+            shutil.copytree(folder, partial / folder.name)
+    for file in [*partial.rglob("*"), partial]:
+        _sync(file)
+    old = path.with_name(path.name + ".old")
+    if path.exists():  # Moved aside, not deleted: a kill between the two renames loses nothing.
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(path, old)
     os.rename(partial, path)
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(path: str | Path) -> Demonstrations:
@@ -83,16 +93,26 @@ def load(path: str | Path) -> Demonstrations:
     path = Path(path)
     facts = read_facts(path)
     table = _read(path / "steps.parquet", facts)
+    try:
+        return _rebuild(path, facts, table)
+    except MairlError as error:
+        raise InvalidData(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, ImportError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InvalidData(f"{path} is damaged or by another version ({reason}): record or import it again") from error
+
+
+def _rebuild(path: Path, facts, table: pa.Table) -> Demonstrations:
     episode, step, final = (table[name].to_numpy(zero_copy_only=False) for name in ("episode", "step", "final"))
-    count = int(facts["episodes"])
-    lengths = np.bincount(episode[~final], minlength=count) if len(episode) else np.zeros(0, int)
-    time = int(lengths.max(initial=0))
-    bad = (
-        len(episode) != int(facts["steps"]) + count or len(lengths) != count or (episode < 0).any() or (step < 0).any()
-    )
-    if bad or (step > time).any():
+    lengths = np.bincount(episode[~final], minlength=int(facts["episodes"]))
+    count, time = len(lengths), int(lengths.max(initial=0))
+    # Each step of each episode once, and one row after its last: whatever the order of the rows.
+    rows = np.stack([episode, step], axis=1)[np.lexsort((step, episode))]
+    counts = (count, int(lengths.sum())) == (facts["episodes"], facts["steps"])
+    if not counts or not np.array_equal(rows, np.argwhere(_valid(lengths, time + 1))):
         raise InvalidData(
-            f"{path}/steps.parquet does not hold the {facts['steps']} steps of metadata.json: record or import it again"
+            f"{path}/steps.parquet does not hold the {facts['episodes']} episodes and {facts['steps']} steps of "
+            f"metadata.json, each once: record or import it again"
         )
 
     def padded(name: str) -> np.ndarray:
@@ -104,11 +124,8 @@ def load(path: str | Path) -> Demonstrations:
         full[episode, step] = values
         return full
 
-    try:
-        arrays = {name: padded(name) for name in facts["columns"] if name not in ("episode", "step", "final")}
-        trees = {name: decode(tree, arrays, np.asarray) for name, tree in facts["trees"].items()}
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise InvalidData(f"{path} is damaged ({error}): record or import it again") from error
+    arrays = {name: padded(name) for name in facts["columns"] if name not in ("episode", "step", "final")}
+    trees = {name: decode(tree, arrays, np.asarray) for name, tree in facts["trees"].items()}
     return demonstrations(
         actions=arrays["action"][:, :-1],
         lengths=lengths,
@@ -121,6 +138,16 @@ def load(path: str | Path) -> Demonstrations:
         action_space=_space(facts["action_space"]),
         **trees,
     )
+
+
+def validate(path: str | Path) -> dict[str, int]:
+    """Reads a STORE as learning would; returns its episodes, steps and agents.
+
+    Raises:
+        InvalidData: as `load`.
+    """
+    data = load(path)
+    return {"episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
 
 
 def info(path: str | Path) -> dict[str, Any]:
@@ -160,11 +187,13 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads((path / "metadata.json").read_text())
         version = facts["format"]
-        missing = {"metadata", "episodes", "steps", "agents", "action_space", "trees", "columns"} - set(facts)
+        missing = {"metadata", "episodes", "steps", "agents", "action_space", "trees", "columns", "sha256"} - set(facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidData(f"{path}/metadata.json is missing or damaged: is {path} a recording? ({error})") from error
-    if version != FORMAT or missing:
+    if version != FORMAT:
         raise InvalidData(f"{path} has format {version}, this version reads {FORMAT}: import or record it again")
+    if missing:
+        raise InvalidData(f"{path}/metadata.json lacks {', '.join(sorted(missing))}: import or record it again")
     return facts
 
 
@@ -215,14 +244,29 @@ def _column(values: np.ndarray):
 
 def _read(file: Path, facts) -> pa.Table:
     try:
+        if _digest(file) != facts.get("sha256"):
+            raise OSError("its SHA-256 is not the one in metadata.json")
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
         raise InvalidData(
             f"{file} is cut or damaged ({' '.join(str(error).split())[:120]}): record or import it again"
         ) from error
-    if missing := set(facts["columns"]) - set(table.column_names):
+    if missing := {"episode", "step", "final", *facts["columns"]} - set(table.column_names):
         raise InvalidData(f"{file} lacks the columns {', '.join(sorted(missing))}: record or import it again")
     return table
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _space(facts) -> ActionSpace | None:
