@@ -36,14 +36,13 @@ class AIRL(Algorithm):
     """Adversarial inverse reinforcement learning, each agent by what it sees itself; discrete or vector actions.
 
     Attributes:
-        ppo: the policies' learner. Its own entropy bonus comes on top of the one that "logit" pays already.
+        ppo: the policies' learner; its discount is γ. Its entropy bonus adds to the one that "logit" pays already.
         discriminator: how discriminators are built and trained.
         inputs: of g, the "state" (what the agent sees) alone, which is what can be told from shaping, or also its
             "own" action.
         reward: what a step pays: "logit" is log D - log(1 - D) = f - log π, the paper's, which carries an entropy
             bonus of weight 1; "f" and "g" are without it, and need PPO's.
         absorbing: pay terminating steps what the state after the end would pay for ever.
-        discount: γ of the shaping.
         normalise_reward: divide rewards by their running root mean square.
     """
 
@@ -52,12 +51,11 @@ class AIRL(Algorithm):
     inputs: Literal["state", "own"] = eqx.field(static=True, default="state")
     reward: Literal["logit", "f", "g"] = eqx.field(static=True, default="logit")
     absorbing: bool = eqx.field(static=True, default=False)
-    discount: float = eqx.field(static=True, default=0.97)
     normalise_reward: bool = eqx.field(static=True, default=True)
 
     def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
         """Refuses missing data and settings without meaning."""
-        check_adversarial("AIRL", game, data, self.discriminator, self.discount)
+        check_adversarial("AIRL", game, data, self.discriminator, self.ppo.discount)
         self.ppo.check(game, None)
 
     def collection(self, game: MarkovGame) -> Collection | None:
@@ -69,7 +67,7 @@ class AIRL(Algorithm):
         key_ppo, key_g, key_h = jax.random.split(key, 3)
         g = Score.new(game, self.inputs, self.discriminator.network, key_g)
         h = Score.new(game, "state", self.discriminator.network, key_h)
-        return new_state(self.ppo.init(key_ppo, game, None), self.discriminator, game, g, h, self.discount)
+        return new_state(self.ppo.init(key_ppo, game, None), self.discriminator, game, g, h, self.ppo.discount)
 
     def behaviour(self, state: State) -> Policy | None:
         """PPO's policy."""
@@ -106,5 +104,5 @@ class AIRL(Algorithm):
             log_prob = jax.vmap(jax.vmap(policy.log_prob))(steps.obs, steps.actions, steps.action_mask)
             reward = reward - jnp.where(rollout.mask, log_prob, 0.0)
         if self.absorbing:
-            reward = with_absorbing(reward, state.discriminator.absorbing, rollout.terminated, self.discount)
+            reward = with_absorbing(reward, state.discriminator.absorbing, rollout.terminated, self.ppo.discount)
         return reward

@@ -56,13 +56,12 @@ class GAIL(Algorithm):
     """Adversarial imitation, each agent by its own observation and action; discrete or vector actions.
 
     Attributes:
-        ppo: the policies' learner.
+        ppo: the policies' learner; its discount is γ.
         discriminator: how discriminators are built and trained.
         reward: what a step pays: "softplus" (favours survival), "log" (favours a quick end) or "logit" (neither, at the
             optimum); see `mairl.ops.discriminator.reward_form`.
         absorbing: pay terminating steps what the state after the end would pay for ever, so that no form favours
             long or short episodes.
-        discount: γ of that sum.
         normalise_reward: divide rewards by their running root mean square.
     """
 
@@ -70,12 +69,11 @@ class GAIL(Algorithm):
     discriminator: DiscriminatorConfig = eqx.field(static=True, default=DiscriminatorConfig())
     reward: Literal["softplus", "log", "logit"] = eqx.field(static=True, default="logit")
     absorbing: bool = eqx.field(static=True, default=False)
-    discount: float = eqx.field(static=True, default=0.97)
     normalise_reward: bool = eqx.field(static=True, default=True)
 
     def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
         """Refuses missing data and settings without meaning."""
-        check_adversarial("GAIL", game, data, self.discriminator, self.discount)
+        check_adversarial("GAIL", game, data, self.discriminator, self.ppo.discount)
         self.ppo.check(game, None)
 
     def collection(self, game: MarkovGame) -> Collection | None:
@@ -86,7 +84,7 @@ class GAIL(Algorithm):
         """Fresh policies and discriminators."""
         key_ppo, key_score = jax.random.split(key)
         g = Score.new(game, "own", self.discriminator.network, key_score)
-        return new_state(self.ppo.init(key_ppo, game, None), self.discriminator, game, g, None, self.discount)
+        return new_state(self.ppo.init(key_ppo, game, None), self.discriminator, game, g, None, self.ppo.discount)
 
     def behaviour(self, state: State) -> Policy | None:
         """PPO's policy."""
@@ -102,7 +100,7 @@ class GAIL(Algorithm):
         reward = reward_form(logit, self.reward)
         if self.absorbing:
             pay = reward_form(state.discriminator.absorbing, self.reward)
-            reward = with_absorbing(reward, pay, rollout.terminated, self.discount)
+            reward = with_absorbing(reward, pay, rollout.terminated, self.ppo.discount)
         return train_policy(self.ppo, key_ppo, state, game, rollout, reward, self.normalise_reward, metrics)
 
     def result(self, state: State) -> Learned:

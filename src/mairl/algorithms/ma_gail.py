@@ -34,14 +34,13 @@ class MAGAIL(Algorithm):
     """Multi-agent adversarial imitation; discrete or vector actions.
 
     Attributes:
-        ppo: the policies' learner.
+        ppo: the policies' learner; its discount is γ.
         discriminator: how discriminators are built and trained.
         sharing: one discriminator each ("decentralised") or one for all ("centralised": everybody is paid the same).
         actions: that decentralised discriminators see, "own" or "joint"; centralised ones always see "joint".
         reward: what a step pays: "softplus" (favours survival), "log" (favours a quick end) or "logit" (neither, at the
             optimum); see `mairl.ops.discriminator.reward_form`.
         absorbing: pay terminating steps what the state after the end would pay for ever.
-        discount: γ of that sum.
         normalise_reward: divide rewards by their running root mean square.
     """
 
@@ -51,12 +50,11 @@ class MAGAIL(Algorithm):
     actions: Literal["own", "joint"] = eqx.field(static=True, default="joint")
     reward: Literal["softplus", "log", "logit"] = eqx.field(static=True, default="logit")
     absorbing: bool = eqx.field(static=True, default=False)
-    discount: float = eqx.field(static=True, default=0.97)
     normalise_reward: bool = eqx.field(static=True, default=True)
 
     def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
         """Refuses missing data and settings that contradict each other."""
-        check_adversarial("MA-GAIL", game, data, self.discriminator, self.discount)
+        check_adversarial("MA-GAIL", game, data, self.discriminator, self.ppo.discount)
         if self.sharing == "centralised" and self.actions != "joint":
             raise Unsupported("a centralised discriminator sees everybody's actions: set actions='joint'")
         self.ppo.check(game, None)
@@ -70,7 +68,7 @@ class MAGAIL(Algorithm):
         key_ppo, key_score = jax.random.split(key)
         central = self.sharing == "centralised"
         g = Score.new(game, self.actions, self.discriminator.network, key_score, central)
-        return new_state(self.ppo.init(key_ppo, game, None), self.discriminator, game, g, None, self.discount)
+        return new_state(self.ppo.init(key_ppo, game, None), self.discriminator, game, g, None, self.ppo.discount)
 
     def behaviour(self, state: State) -> Policy | None:
         """PPO's policy."""
@@ -85,7 +83,7 @@ class MAGAIL(Algorithm):
         reward = reward_form(score_rollout(state, game, rollout), self.reward)
         if self.absorbing:
             pay = reward_form(state.discriminator.absorbing, self.reward)
-            reward = with_absorbing(reward, pay, rollout.terminated, self.discount)
+            reward = with_absorbing(reward, pay, rollout.terminated, self.ppo.discount)
         return train_policy(self.ppo, key_ppo, state, game, rollout, reward, self.normalise_reward, metrics)
 
     def result(self, state: State) -> Learned:

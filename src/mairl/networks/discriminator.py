@@ -139,7 +139,8 @@ def prepare(obs: PyTree[Array], moments: Moments | None) -> PyTree[Array]:
     """Observations as floats (entity sets keep their boolean "mask"), normalised if there are moments."""
 
     def cast(path, x):
-        return x if "'mask'" in jax.tree_util.keystr(path) else x.astype(jnp.float32)
+        keep = jnp.issubdtype(x.dtype, jnp.floating) or "'mask'" in jax.tree_util.keystr(path)
+        return x if keep else x.astype(jnp.float32)
 
     cast_obs = jax.tree_util.tree_map_with_path(cast, obs)
     if moments is None:
