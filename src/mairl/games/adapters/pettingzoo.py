@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mairl.core.errors import require
@@ -65,7 +66,7 @@ def to_pettingzoo(game: MarkovGame) -> Any:
                 if name in acting:
                     joint[i] = actions[name]
             self._key, key = jax.random.split(self._key)
-            self._state, result = step(key, self._state, joint)
+            self._state, result = step(key, self._state, jnp.asarray(joint))
             reward, terminated = np.asarray(result.reward), np.asarray(result.terminated)
             truncated = bool(result.truncated)
             index = {name: names.index(name) for name in acting}
