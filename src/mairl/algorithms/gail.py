@@ -201,7 +201,7 @@ def discriminator_loss(
         between = jax.vmap(mixed)(inputs_e, inputs_p, shares)
         # A central score is every agent's output: its gradient must not count once for each.
         times = weight_e.shape[1] if d.g.central else 1
-        squares = jax.vmap(lambda x, over: gradient_penalty(lambda y: d(*y, over) / times, x))(
+        squares = jax.vmap(lambda x, over: gradient_penalty(lambda y: d(y[0], y[1], y[2], over) / times, x))(
             between, expert.terminated
         )
         both = weight_e * weight_p
