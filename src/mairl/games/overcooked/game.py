@@ -65,7 +65,8 @@ class Overcooked(MarkovGame):
     def __check_init__(self):
         if self.dynamics not in ("old", "new") or self.observation not in ("vector", "grid"):
             raise InvalidGame(
-                f"dynamics is 'old' or 'new', observation 'vector' or 'grid'; got {self.dynamics!r}, {self.observation!r}"
+                f"dynamics must be 'old' or 'new' and observation 'vector' or 'grid', got {self.dynamics!r} and "
+                f"{self.observation!r}"
             )
         if not (1 <= self.cook_time <= 120 and self.horizon >= 1):
             raise InvalidGame(f"cook_time must be 1 … 120 and horizon positive, got {self.cook_time}, {self.horizon}")
@@ -78,7 +79,9 @@ class Overcooked(MarkovGame):
         if name in LAYOUTS:
             return parse_layout(LAYOUTS[name])
         if not any(mark in name for mark in "/\n"):
-            raise InvalidGame(f"there is no layout {name!r}; there are {', '.join(LAYOUTS)}, or give rows joined by '/'")
+            raise InvalidGame(
+                f"there is no layout {name!r}; there are {', '.join(LAYOUTS)}, or give rows joined by '/'"
+            )
         return parse_layout(tuple(name.strip("\n").replace("\n", "/").split("/")))
 
     @property

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import io
-import json
+import itertools
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,8 @@ FILES = {"train": "clean_train_trials.pickle", "test": "clean_test_trials.pickle
 INSTALL = "pip install --no-deps overcooked-ai==1.1.0"
 OBJECTS = {"onion": ONION, "dish": DISH}
 FACING = {(0, -1): 0, (0, 1): 1, (1, 0): 2, (-1, 0): 3}
-PAID = {0: 0.0, 5: 20.0, 20: 20.0}
-"""Recorded reward of a step to points: the experiment paid 5 a soup, the game counts 20."""
+POINTS_PER_UNIT = 4.0
+"""The experiment paid 5 a soup, the game counts 20."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +133,9 @@ class _Reader(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise InvalidData(f"the file asks for {module}.{name}, which no recording needs: it was not made by overcooked-ai 1.1.0") from None
+            raise InvalidData(
+                f"the file asks for {module}.{name}, which no recording needs: it was not made by overcooked-ai 1.1.0"
+            ) from None
 
 
 def read_table(file: Path) -> dict[str, np.ndarray]:
@@ -143,25 +146,191 @@ def read_table(file: Path) -> dict[str, np.ndarray]:
     """
     try:
         frame = _Reader(io.BytesIO(file.read_bytes())).load()
-        state = frame.state
-        manager = state["_data"] if "_data" in state else state["_mgr"]
-        axes, values, items = manager.state[0], manager.state[1], manager.state[2]
-        names = _index(axes[0])
+        _, blocks, places = frame.state["_data"].state[:3]
         columns: dict[str, np.ndarray] = {}
-        for block, which in zip(values, items):
-            data = block.items
-            for row, name in zip(np.atleast_2d(data), _index(which)):
-                columns[str(name)] = row
-        missing = {"state", "joint_action", "reward", "layout_name", "trial_id"} - set(map(str, names))
+        for block, place in zip(blocks, places):
+            labels = place.arguments[1]["data"].items
+            columns |= {str(label): row for label, row in zip(labels, np.atleast_2d(block.items))}
+        missing = {"state", "next_state", "joint_action", "reward", "layout", "layout_name", "workerid_num"} - set(
+            columns
+        )
     except InvalidData as error:
         raise InvalidData(f"{file}: {error}") from error
     except Exception as error:  # any byte may be wrong, so any exception may come
-        raise InvalidData(f"{file} is cut or damaged ({type(error).__name__}: {error}): install it again ({INSTALL})") from error
+        raise InvalidData(
+            f"{file} is cut or damaged ({type(error).__name__}: {error}): install it again ({INSTALL})"
+        ) from error
     if missing:
-        raise InvalidData(f"{file} lacks the columns {', '.join(sorted(missing))}: it was not made by overcooked-ai 1.1.0")
+        raise InvalidData(
+            f"{file} lacks the columns {', '.join(sorted(missing))}: it was not made by overcooked-ai 1.1.0"
+        )
     return columns
 
 
-def _index(index) -> list:
-    """The labels of a pickled pandas index."""
-    return list(index.arguments[1]["data"].items)
+def read_trials(path: str | Path | None = None) -> list[Trial]:
+    """All trials, in the order of the files. Where a record's state does not follow from the one before it, a new
+    trial begins.
+
+    Raises:
+        InvalidData: files that are missing or damaged, or kitchens that are not the classic ones.
+    """
+    trials = []
+    for split, file in find_files(path).items():
+        columns = read_table(file)
+        try:
+            trials += list(_trials(columns, split))
+        except (ValueError, SyntaxError, KeyError, TypeError, IndexError) as error:
+            raise InvalidData(
+                f"{file} holds a record that cannot be read ({type(error).__name__}: {error}): {INSTALL}"
+            ) from error
+    return trials
+
+
+def _trials(columns: dict[str, np.ndarray], split: str) -> Iterator[Trial]:
+    keys = list(zip(map(str, columns["layout_name"]), map(int, columns["workerid_num"])))
+    for key in dict.fromkeys(keys):
+        rows = np.array([k for k, other in enumerate(keys) if other == key])
+        layout = ALIASES.get(key[0], key[0])
+        game = Overcooked(layout=layout)
+        _check_kitchen(game, columns["layout"][rows[0]])
+        before = [_read_state(game, columns["state"][r]) for r in rows]
+        after = [_read_state(game, columns["next_state"][r]) for r in rows]
+        actions = np.array([_read_actions(columns["joint_action"][r]) for r in rows], np.int32)
+        reward = np.array([columns["reward"][r] for r in rows], np.float32) * POINTS_PER_UNIT
+        follows = [_same(a, b) for a, b in zip(after[:-1], before[1:])]
+        cuts = [0, *(k + 1 for k, f in enumerate(follows) if not f), len(rows)]
+        for part, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            chain = [*before[start:stop], after[stop - 1]]
+            states = OvercookedState(
+                *(np.stack([s[k] for s in chain]) for k in range(6)), np.arange(len(chain), dtype=np.int16)
+            )
+            yield Trial(
+                layout,
+                f"{key[1]}" + (f".{part}" if part else ""),
+                split,
+                states,
+                actions[start:stop],
+                reward[start:stop],
+            )
+
+
+def _check_kitchen(game: Overcooked, text: str) -> None:
+    """The recorded kitchen must be ours, start digits aside."""
+    from mairl.games.overcooked.layout import LAYOUTS
+
+    rows = tuple(ast.literal_eval(text))
+    plain = ["".join(" " if c.isdigit() else c for c in row) for row in rows]
+    ours = ["".join(" " if c.isdigit() else c for c in row) for row in LAYOUTS[game.layout]]
+    if plain != ours:
+        raise InvalidData(f"the recorded kitchen {game.layout} is {rows}, not the classic one")
+
+
+def _same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b))
+
+
+@functools.lru_cache(maxsize=200_000)
+def _read_state(game: Overcooked, text: str):
+    """A recorded state as the leaves of ours, but for the time."""
+    record, kitchen = ast.literal_eval(text), game.kitchen
+    position = np.array([p["position"] for p in record["players"]], np.int8)
+    facing = np.array([FACING[tuple(p["orientation"])] for p in record["players"]], np.int8)
+    held = np.array([_read_object(p.get("held_object")) for p in record["players"]], np.int8)
+    counters = np.zeros(len(kitchen.counters), np.int8)
+    onions = np.zeros(len(kitchen.pots), np.int8)
+    cooking = np.full(len(kitchen.pots), -1, np.int8)
+    for thing in record["objects"].values():
+        x, y = thing["position"]
+        cell = y * kitchen.width + x
+        if cell in kitchen.pots:
+            _, count, cooked = thing["state"]
+            pot = kitchen.pots.index(cell)
+            onions[pot] = count
+            cooking[pot] = min(int(cooked), game.cook_time) if count == 3 else -1
+        else:
+            counters[kitchen.counters.index(cell)] = _read_object(thing)
+    return position, facing, held, counters, onions, cooking
+
+
+def _read_object(thing) -> int:
+    if thing is None:
+        return NOTHING
+    return SOUP + int(thing["state"][1]) - 1 if thing["name"] == "soup" else OBJECTS[thing["name"]]
+
+
+@functools.cache
+def _read_actions(text: str) -> tuple[int, ...]:
+    names = {(0, -1): 0, (0, 1): 1, (1, 0): 2, (-1, 0): 3, (0, 0): 4}
+    actions = ast.literal_eval(text)
+    return tuple(5 if isinstance(a, str) and a.lower() == "interact" else names[tuple(a)] for a in actions)
+
+
+def verify(trials: list[Trial]) -> dict[str, Any]:
+    """Plays every recorded joint action from its recorded state with the old dynamics.
+
+    Returns:
+        "transitions"; "exact": those whose next state (time aside) and reward are the recorded ones; "trials"; and
+        the same counts by kitchen.
+    """
+    kitchens: dict[str, dict[str, int]] = {}
+    for trial in trials:
+        step = _stepper(Overcooked(layout=trial.layout))
+        after, reward = step(jax.tree.map(lambda x: jnp.asarray(x[:-1]), trial.states), jnp.asarray(trial.actions))
+        right = np.asarray(reward).sum(-1) == trial.reward
+        for name in ("position", "facing", "held", "counters", "onions", "cooking"):
+            ours, theirs = np.asarray(getattr(after, name)), getattr(trial.states, name)[1:]
+            right &= (ours == theirs).reshape(len(right), -1).all(-1)
+        count = kitchens.setdefault(trial.layout, {"transitions": 0, "exact": 0, "trials": 0})
+        count["transitions"] += len(right)
+        count["exact"] += int(right.sum())
+        count["trials"] += 1
+    total = {k: sum(c[k] for c in kitchens.values()) for k in ("transitions", "exact", "trials")}
+    return {**total, "layouts": kitchens}
+
+
+@functools.cache
+def _stepper(game: Overcooked):
+    def one(state, actions):
+        after, step = game.step(jax.random.key(0), state, actions)
+        return after, step.reward
+
+    return jax.jit(jax.vmap(one))
+
+
+def human_demonstrations(trials: list[Trial], layout: str, split: str) -> Demonstrations:
+    """The trials of one kitchen and split as a recording: one episode a trial.
+
+    Every episode ends as cut by time. The game's id asks for a long horizon and no clock: people saw none.
+
+    Raises:
+        InvalidData: there are none.
+    """
+    chosen = [t for t in trials if t.layout == layout and t.split == split]
+    if not chosen:
+        have = sorted({(t.layout, t.split) for t in trials})
+        raise InvalidData(f"there are no {split} trials of {layout!r}; there are {have}")
+    time = max(len(t.actions) for t in chosen)
+
+    def padded(parts, extra):
+        return np.stack([np.concatenate([p, np.repeat(p[-1:], time + extra - len(p), 0)]) for p in parts])
+
+    lengths = np.array([len(t.actions) for t in chosen])
+    truncated = np.arange(time)[None] == lengths[:, None] - 1
+    reward = padded([t.reward for t in chosen], 0)[..., None] / 2
+    return demonstrations(
+        actions=padded([t.actions for t in chosen], 0),
+        lengths=lengths,
+        terminated=np.zeros((len(chosen), time, 2), bool),
+        truncated=truncated,
+        state=jax.tree.map(lambda *x: padded(x, 1), *[t.states for t in chosen]),
+        true_reward=np.repeat(reward, 2, -1) * (np.arange(time)[None] < lengths[:, None])[..., None],
+        metadata=Metadata.of(
+            f"overcooked:layout={layout},horizon=1200,observe_time=False",
+            "people",
+            "as the package overcooked-ai 1.1.0, from which it was read",
+            layout=layout,
+            split=split,
+            trials=[t.trial for t in chosen],
+        ),
+        action_space=Overcooked(layout=layout).action_space,
+    )

@@ -1,6 +1,6 @@
 """Kitchens as text.
 
-    X counter   P pot   O onions   D dishes   S serving window   space: floor   1, 2, …: where players start
+X counter   P pot   O onions   D dishes   S serving window   space: floor   1, 2, …: where players start
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ LAYOUTS = {
 """The five classic kitchens of Carroll et al. 2019 (`forced_coordination` is also known as random0,
 `counter_circuit` as random3)."""
 
-ALIASES = {"random0": "forced_coordination", "random3": "counter_circuit", "simple": "cramped_room",
-           "unident_s": "asymmetric_advantages", "random1": "coordination_ring"}
+ALIASES = {
+    "random0": "forced_coordination",
+    "random3": "counter_circuit",
+    "simple": "cramped_room",
+    "unident_s": "asymmetric_advantages",
+    "random1": "coordination_ring",
+}
 """Names of the same kitchens in older recordings."""
 
 
@@ -88,7 +93,9 @@ def parse_layout(rows: tuple[str, ...]) -> Layout:
             kinds[character].append(cell)
     if sorted(starts) != list(range(1, len(starts) + 1)) or len(starts) < 1:
         raise InvalidGame(f"players must be numbered 1, 2, … without gaps, got {sorted(starts)}")
-    missing = [n for n, k in (("pot P", "P"), ("onions O", "O"), ("dishes D", "D"), ("serving window S", "S")) if not kinds[k]]
+    missing = [
+        n for n, k in (("pot P", "P"), ("onions O", "O"), ("dishes D", "D"), ("serving window S", "S")) if not kinds[k]
+    ]
     if missing:
         raise InvalidGame(f"the kitchen lacks {', '.join(missing)}")
     layout = Layout(height, width, *(tuple(kinds[k]) for k in " XPODS"), tuple(starts[i] for i in sorted(starts)), ())

@@ -42,7 +42,7 @@ def render(game, state: OvercookedState) -> UInt8[np.ndarray, "height width 3"]:
         for k in range(onions):
             _disc(draw, _centre(kitchen, cell, 9 * (k - 1), -2), 5, (255, 225, 150) if done else ONIONS)
         if cooked >= 0:
-            left, top, right, bottom = _box(kitchen, cell, 6)
+            left, _, right, bottom = _box(kitchen, cell, 6)
             share = min(cooked / game.cook_time, 1.0)
             draw.rectangle((left, bottom - 5, right, bottom), (30, 30, 30))
             colour = (90, 200, 90) if done else (240, 160, 40)
@@ -55,7 +55,10 @@ def render(game, state: OvercookedState) -> UInt8[np.ndarray, "height width 3"]:
         colour = COOKS[i % len(COOKS)]
         cell = y * kitchen.width + x
         _disc(draw, _centre(kitchen, cell), 16, colour)
-        side = [_centre(kitchen, cell, *p) for p in ((dx * 21, dy * 21), (dx * 12 - dy * 9, dy * 12 + dx * 9), (dx * 12 + dy * 9, dy * 12 - dx * 9))]
+        side = [
+            _centre(kitchen, cell, *p)
+            for p in ((dx * 21, dy * 21), (dx * 12 - dy * 9, dy * 12 + dx * 9), (dx * 12 + dy * 9, dy * 12 - dx * 9))
+        ]
         draw.polygon(side, colour)
         _disc(draw, _centre(kitchen, cell), 11, PLATE)
         _thing(draw, _centre(kitchen, cell), int(state.held[i]))
