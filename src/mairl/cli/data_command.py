@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from mairl.cli.output import emit
+from mairl.core.errors import InvalidData
 from mairl.data import store
 
 
@@ -32,3 +34,59 @@ def validate(store_path: Annotated[Path, tyro.conf.Positional], *, json: bool = 
     data = store.load(store_path)
     facts = {"valid": True, "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(facts, json, [f"{store_path}: valid, {data.num_episodes} episodes, {data.num_steps} joint steps"])
+
+
+def import_humans(
+    path: Annotated[Path | None, tyro.conf.Positional] = None,
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    verify: bool = False,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Imports human play in Overcooked, one recording per kitchen and split: STORE/cramped_room-train, ….
+
+    Args:
+        path: folder or file of the trials; default: the installed package overcooked-ai 1.1.0.
+        out: folder (STORE) to create.
+        verify: play every joint transition and count those that end exactly as recorded.
+        overwrite: replace an existing folder.
+        json: print one JSON object.
+    """
+    from mairl.games.overcooked import human
+
+    if out.exists() and not overwrite:
+        raise InvalidData(f"{out} exists: choose another folder, or replace it on purpose (--overwrite)")
+    trials = human.read_trials(path)
+    facts = human.verify(trials) if verify else {"transitions": sum(len(t.actions) for t in trials)}
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    stores = {}
+    for layout, split in sorted({(t.layout, t.split) for t in trials}):
+        data = human.human_demonstrations(trials, layout, split)
+        name = f"{layout}-{split}"
+        store.save(data, partial / name)
+        stores[name] = {"episodes": data.num_episodes, "steps": data.num_steps}
+    if out.exists():
+        shutil.rmtree(out)
+    partial.rename(out)
+    facts = {**facts, "stores": stores, "out": str(out)}
+    lines = [f"{out}: {len(trials)} trials, {facts['transitions']:,} joint transitions"]
+    if verify:
+        lines.append(f"  {facts['exact']:,} of {facts['transitions']:,} replay exactly (next state and reward)")
+    lines += [f"  {name}: {s['episodes']} episodes, {s['steps']:,} steps" for name, s in stores.items()]
+    emit(facts, json, lines)
+
+
+def main(argv: list[str]) -> None:
+    """Dispatches `import FORMAT`, `info` and `validate`."""
+    commands = {"info": info, "validate": validate}
+    formats = {"overcooked-human": import_humans}
+    if argv[:1] == ["import"]:
+        if len(argv) < 2 or argv[1] not in formats:
+            raise InvalidData(f"mairl data import FORMAT …: the formats are {', '.join(formats)}")
+        tyro.cli(formats[argv[1]], args=argv[2:], prog=f"mairl data import {argv[1]}")
+        return
+    if not argv or argv[0] not in commands:
+        raise InvalidData(f"mairl data is followed by import, {' or '.join(commands)}")
+    tyro.cli(commands[argv[0]], args=argv[1:], prog=f"mairl data {argv[0]}")
