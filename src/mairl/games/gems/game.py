@@ -39,7 +39,7 @@ class Gems(MarkovGame):
             never terminates.
         observation: one agent's view, its own colour always first, so that roles are symmetric (see
             `mairl.games.gems.observe`): "entities" (a set with a mask, the default: small, and it carries over to
-            random layouts), "planes" (an image), "vector".
+            random layouts), "planes" (an image), "vector", "ranked" (a vector with gems in order of distance).
         observe_time: adds the share of the time that is left. Off by default: the paper's observation has no clock,
             the true reward does not depend on it, and learners that treat the horizon as a cut (not as an end) are
             consistent without. Switch it on for play that should change when time runs short. Images have no clock.
@@ -51,7 +51,7 @@ class Gems(MarkovGame):
     purple_reward: float = eqx.field(static=True, default=3.0)
     layout: Literal["fixed", "random"] = eqx.field(static=True, default="fixed")
     respawn: bool = eqx.field(static=True, default=False)
-    observation: Literal["entities", "planes", "vector"] = eqx.field(static=True, default="entities")
+    observation: Literal["entities", "planes", "vector", "ranked"] = eqx.field(static=True, default="entities")
     observe_time: bool = eqx.field(static=True, default=False)
     num_agents: ClassVar[int] = 2
     action_space: ClassVar[Discrete] = Discrete(len(ACTIONS))

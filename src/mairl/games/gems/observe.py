@@ -93,4 +93,44 @@ def vector(state: GemsState, colours: np.ndarray, size: int, left: Float[Array, 
     return jax.vmap(view)(state.agents, gems, alive, spots, spots[::-1])
 
 
-OBSERVATIONS = {"entities": entities, "planes": planes, "vector": vector}
+def ranked(state: GemsState, colours: np.ndarray, size: int, left: Float[Array, ""] | None) -> Float[Array, "agent f"]:
+    """One vector (float32) whose gems stand in order of distance, so that a plain MLP carries over to random layouts.
+
+    Own place and the partner's offset; own gems, nearest first; the partner's, nearest to it first; purple gems, by
+    the sum of both agents' distances, so that both see them in the same order, each with both agents' offsets. An
+    offset is (dx, dy) / size, its signs, and the number of moves / size; 0 throughout for gems that are gone.
+    """
+
+    def offsets(origin, gems, alive):
+        away = (gems - origin).astype(jnp.float32)
+        moves = jnp.sum(jnp.abs(away), axis=-1)
+        parts = jnp.concatenate([away / size, jnp.sign(away), moves[:, None] / size, jnp.ones_like(moves)[:, None]], -1)
+        return parts * alive[:, None], jnp.where(alive, moves, 4.0 * size)
+
+    def in_order(features, distance):
+        """Rows by rising distance, ties by index: ranks by comparison and a product, cheaper than a sort."""
+        index = jnp.arange(distance.shape[0])
+        before = (distance[None] < distance[:, None]) | (
+            (distance[None] == distance[:, None]) & (index[None] < index[:, None])
+        )
+        rank = jnp.sum(before, axis=1)
+        return (rank[None] == index[:, None]).astype(jnp.float32) @ features
+
+    groups = [np.flatnonzero(colours == c) for c in range(3)]
+
+    def view(me, partner, mine, theirs):
+        own, own_moves = offsets(me, state.gems[mine], state.alive[mine])
+        other, other_moves = offsets(partner, state.gems[theirs], state.alive[theirs])
+        near, near_moves = offsets(me, state.gems[groups[2]], state.alive[groups[2]])
+        far, far_moves = offsets(partner, state.gems[groups[2]], state.alive[groups[2]])
+        shared = in_order(jnp.concatenate([near, far], axis=-1), near_moves + far_moves)
+        apart = (partner - me).astype(jnp.float32)
+        parts = [me / size, apart / size, jnp.sign(apart), in_order(own, own_moves).ravel()]
+        parts += [in_order(other, other_moves).ravel(), shared.ravel()] + ([] if left is None else [left[None]])
+        return jnp.concatenate(parts).astype(jnp.float32)
+
+    a, b = state.agents[0], state.agents[1]
+    return jnp.stack([view(a, b, groups[0], groups[1]), view(b, a, groups[1], groups[0])])
+
+
+OBSERVATIONS = {"entities": entities, "planes": planes, "vector": vector, "ranked": ranked}
