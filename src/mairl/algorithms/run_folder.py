@@ -72,7 +72,8 @@ class RunFolder:
         want = {k: (tuple(v.shape), str(v.dtype)) for k, v in like.items()}
         if have != want:
             raise InvalidData(
-                f"{newest} was written with another configuration, game or number of seeds: resume with the same command, or start anew with --overwrite"
+                f"{newest} was written with another configuration, game or number of seeds: resume with the same "
+                "command, or start anew with --overwrite"
             )
         rows = [row for p in parts if p.name <= newest.name for row in pq.read_table(p / "metrics.parquet").to_pylist()]
         return int(newest.name) + 1, rows, arrays, saved.get("extra") or {}

@@ -1,4 +1,4 @@
-"""What an agent may do: one of `n` actions, or a bounded vector. Static and hashable, so that they can shape a trace."""
+"""What an agent may do: one of `n` actions, or a bounded vector. Static and hashable, so that they shape a trace."""
 
 from __future__ import annotations
 

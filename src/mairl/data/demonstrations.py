@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -24,7 +23,8 @@ class Metadata:
     """Where a recording comes from. Hashable, so that it can ride along a pytree without being traced.
 
     Attributes:
-        game: the id (and options) of the game, as on the command line, such as "gems" or "overcooked:cook_time=5"; "" if unknown.
+        game: the id (and options) of the game, as on the command line, such as "gems" or
+            "overcooked:cook_time=5"; "" if unknown.
         source: who acted: "ppo expert, stochastic", "humans", ….
         licence: terms of the recording, "" if the user's own.
         extra: further facts as a JSON object.
@@ -187,7 +187,7 @@ class Demonstrations(eqx.Module):
         if isinstance(space, Discrete):
             if self.actions.ndim != 3:
                 problems.append(
-                    f"the recording has vector actions of size {self.actions.shape[-1]}, the game {space.n} discrete ones"
+                    f"the recording has vectors of size {self.actions.shape[-1]} as actions, the game {space.n} choices"
                 )
             elif (top := int(np.max(np.asarray(self.actions)))) >= space.n:
                 problems.append(f"the recording holds action {top}, the game has 0 … {space.n - 1}")
@@ -214,7 +214,8 @@ class Demonstrations(eqx.Module):
                 )
         if problems:
             raise InvalidGame(
-                f"recording and game do not fit: {'; '.join(problems)}. Name the game (and options) it was recorded in: {self.metadata.game or 'unknown'}"
+                f"recording and game do not fit: {'; '.join(problems)}. Name the game (and options) it was recorded in: "
+                f"{self.metadata.game or 'unknown'}"
             )
 
 
@@ -247,9 +248,11 @@ def demonstrations(
             f"actions must be [episode, time, agent] or [episode, time, agent, size], got shape {actions.shape}"
         )
     discrete = actions.ndim == 3
-    if discrete and not np.issubdtype(actions.dtype, np.integer):
-        if not np.all(np.isfinite(actions)) or np.any(actions != np.round(actions)):
-            raise InvalidData("discrete actions must be whole numbers; give vector actions a last axis, even of size 1")
+    whole = np.issubdtype(actions.dtype, np.integer) or (
+        bool(np.all(np.isfinite(actions))) and not np.any(actions != np.round(actions))
+    )
+    if discrete and not whole:
+        raise InvalidData("discrete actions must be whole numbers; give vector actions a last axis, even of size 1")
     actions = actions.astype(np.int32 if discrete else np.float32)
     episodes, time, agents = actions.shape[:3]
     lengths = np.asarray(lengths).astype(np.int32)
@@ -259,7 +262,8 @@ def demonstrations(
     _expect("truncated", truncated.shape, (episodes, time))
     if episodes == 0 or lengths.min(initial=1) < 1 or lengths.max(initial=0) > time:
         raise InvalidData(
-            f"need at least one episode, each of 1 … {time} steps; got {episodes} episodes of {lengths.min(initial=0)} … {lengths.max(initial=0)}"
+            f"need at least one episode, each of 1 … {time} steps; got {episodes} of "
+            f"{lengths.min(initial=0)} … {lengths.max(initial=0)}"
         )
     within = np.arange(time)[None] < lengths[:, None]
     mask = np.broadcast_to(within[:, :, None], terminated.shape) if mask is None else np.asarray(mask, bool)
@@ -310,7 +314,8 @@ def _finite(name: str, leaf, lengths, extra: int = 0) -> None:
     if bad.any():
         episode, step = np.argwhere(bad)[0]
         raise InvalidData(
-            f"{name} is not finite in {int(bad.sum())} of {int(within.sum())} steps, first in episode {episode}, step {step}: drop or repair these episodes"
+            f"{name} is not finite in {int(bad.sum())} of {int(within.sum())} steps, first in episode {episode}, "
+            f"step {step}: drop or repair these episodes"
         )
 
 
@@ -330,12 +335,14 @@ def _check_actions(actions, mask, space, action_mask) -> None:
     if bad.any():
         episode, step, agent = np.argwhere(bad)[0]
         raise InvalidData(
-            f"{int(bad.sum())} actions are out of range, first in episode {episode}, step {step}, agent {agent}: {actions[episode, step, agent]}; allowed: {allowed}"
+            f"{int(bad.sum())} actions are out of range, first in episode {episode}, step {step}, agent {agent}: "
+            f"{actions[episode, step, agent]}; allowed: {allowed}"
         )
     if action_mask is not None and actions.ndim == 3:
         chosen = np.take_along_axis(action_mask[:, :-1], np.where(mask, actions, 0)[..., None], -1)[..., 0]
         if (forbidden := mask & ~chosen).any():
             episode, step, agent = np.argwhere(forbidden)[0]
             raise InvalidData(
-                f"{int(forbidden.sum())} recorded actions are forbidden by the action mask, first in episode {episode}, step {step}, agent {agent}"
+                f"{int(forbidden.sum())} recorded actions are forbidden by the action mask, first in episode {episode}, "
+                f"step {step}, agent {agent}"
             )

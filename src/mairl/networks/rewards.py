@@ -75,8 +75,8 @@ class VectorJointReward(Reward):
 
 
 class ImplicitReward(Reward):
-    """r_i(s, a_i, s') = scale_i · (Q_i(s, a_i) - γ V_i(s')), the reward that a soft critic implies (Eq. 6 of the MAMQL paper, one
-    sample of s'). V is 0 after termination. Units as the critic's."""
+    """r_i(s, a_i, s') = scale_i · (Q_i(s, a_i) - γ V_i(s')), the reward that a soft critic implies (Eq. 6 of the MAMQL
+    paper, one sample of s'). V is 0 after termination. Units as the critic's."""
 
     uses_next: ClassVar[bool] = True
     uses_others: ClassVar[bool] = False

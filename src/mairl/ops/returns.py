@@ -8,14 +8,14 @@ from jaxtyping import Array, Bool, Float
 
 
 def gae(
-    reward: Float[Array, time *b],
-    value: Float[Array, time *b],
-    next_value: Float[Array, time *b],
-    terminated: Bool[Array, time *b],
-    over: Bool[Array, time *b],
+    reward: Float[Array, "time *b"],
+    value: Float[Array, "time *b"],
+    next_value: Float[Array, "time *b"],
+    terminated: Bool[Array, "time *b"],
+    over: Bool[Array, "time *b"],
     discount: float,
     trace: float,
-) -> Float[Array, time *b]:
+) -> Float[Array, "time *b"]:
     """Generalised advantage estimates (Schulman et al. 2016, Eq. 16).
 
         δ_t = r_t + γ (1 - terminated_t) V(s'_t) - V(s_t),    A_t = δ_t + γ λ (1 - over_t) A_{t+1}

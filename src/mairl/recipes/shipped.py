@@ -32,6 +32,6 @@ def load_expert(game: str) -> Learned:
     """
     if not has_expert(game):
         have = ", ".join(EXPERTS) or "none"
-        raise Unsupported(f"no expert ships for {game!r} (there are: {have}): train one with mairl expert {game} --train")
+        raise Unsupported(f"no expert ships for {game!r} (there are: {have}): mairl expert {game} --train")
     with as_file(files("mairl.recipes") / "weights" / game) as folder:
         return Learned.load(folder)
