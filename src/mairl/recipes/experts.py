@@ -1,0 +1,141 @@
+"""How the experts that ship were trained, and how to train others.
+
+python -m mairl.recipes.experts gems -o FOLDER        weights and evidence.json, as they ship
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from mairl.algorithms.fit import fit
+from mairl.algorithms.ppo import PPO
+from mairl.algorithms.run_folder import provenance
+from mairl.core.learned import Learned
+from mairl.data.collect import play_episodes
+from mairl.games import make_game
+from mairl.metrics.intervals import mean_interval
+from mairl.networks.build import NetworkConfig
+
+_NETWORK = NetworkConfig(kind="mlp", width=64, depth=2, activation="tanh")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertRecipe:
+    """How to train the expert of a game.
+
+    Attributes:
+        algorithm: its learner; the learning rate falls over the whole budget.
+        budget: environment steps.
+        options: further options of the game while training, such as shaping.
+        seeds: trained together; the best by its mean return while training is kept.
+    """
+
+    algorithm: PPO
+    budget: int
+    options: str = ""
+    seeds: int = 2
+
+
+def _ppo(**fields) -> PPO:
+    return PPO(**{"num_envs": 64, "minibatches": 8, "network": _NETWORK, **fields})
+
+
+_OVERCOOKED = _ppo(num_steps=50, reward_scale=0.1, discount=0.99, entropy=0.02)
+
+RECIPES: dict[str, ExpertRecipe] = {
+    "gems": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 1_500_000),
+    "gems-random": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 6_000_000, seeds=1),
+    "overcooked": ExpertRecipe(_OVERCOOKED, 1_500_000, "shaping=0.3"),
+    "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 4_000_000, "shaping=0.3"),
+    "intersection": ExpertRecipe(_ppo(num_envs=128, num_steps=13, discount=0.95), 2_000_000),
+}
+"""Game id to recipe. Other games, and other options of these, start from the recipe of the id or from the last one."""
+
+
+def recipe_for(game: str) -> ExpertRecipe:
+    """The recipe of a game (id with or without options); a general one where there is none."""
+    kind = game.partition(":")[0]
+    general = ExpertRecipe(_ppo(num_steps=64, discount=0.99), 2_000_000)
+    return RECIPES.get(game, RECIPES.get(kind, general))
+
+
+def train_expert(game: str, *, seed: int = 0, budget: int | None = None, progress: bool = False) -> Learned:
+    """Trains a fresh expert on the true reward (plus shaping, where the recipe has it).
+
+    Args:
+        game: id and options.
+        seed: the first of the recipe's seeds.
+        budget: environment steps, if not the recipe's.
+    """
+    recipe = recipe_for(game)
+    budget = recipe.budget if budget is None else budget
+    joined = game + (("," if ":" in game else ":") + recipe.options if recipe.options else "")
+    training, real = make_game(joined), make_game(game)
+    collection = recipe.algorithm.collection(training)
+    algorithm = dataclasses.replace(recipe.algorithm, anneal_updates=max(1, budget // collection.size))
+    seeds = range(seed, seed + recipe.seeds)
+    result = fit(algorithm, training, None, budget=budget, seeds=seeds, episodes=0, select="last", progress=progress)
+    returns = [episode_returns(real, one_seed(result.learned, i), 200, False).mean() for i in range(recipe.seeds)]
+    return one_seed(result.learned, int(np.argmax(returns)))
+
+
+def one_seed(learned: Learned, index: int) -> Learned:
+    """One seed's result out of a stack."""
+    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, learned)
+
+
+def episode_returns(game, expert: Learned, episodes: int, greedy: bool, seed: int = 1234) -> np.ndarray:
+    """`[episode, agent]` true returns of the expert."""
+    play = eqx.filter_jit(play_episodes)
+    return np.asarray(play(game, expert.policy, jax.random.key(seed), episodes, greedy).returns)
+
+
+def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int) -> dict:
+    """What an expert reaches over 1,000 episodes, sampled and greedy, with provenance."""
+    measured = {}
+    for name, greedy in (("sampled", False), ("greedy", True)):
+        returns = episode_returns(make_game(game), expert, 1000, greedy)
+        mean, interval = mean_interval(returns.mean(1))
+        measured[name] = {"return_mean": mean, "return_ci95": interval, "per_agent": returns.mean(0).tolist()}
+    command = f"python -m mairl.recipes.experts {game} -o FOLDER --seed {seed}"
+    return {
+        "game": game,
+        "command": command,
+        "seed": seed,
+        "env_steps": budget,
+        "wall_s": wall_s,
+        **measured,
+        **provenance(),
+    }
+
+
+def main() -> None:
+    """Trains one expert and writes it with its evidence."""
+    parser = argparse.ArgumentParser(prog="python -m mairl.recipes.experts", description=main.__doc__)
+    parser.add_argument("game")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", type=int)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    expert = train_expert(options.game, seed=options.seed, budget=options.budget, progress=sys.stderr.isatty())
+    wall_s = time.perf_counter() - start
+    expert.save(options.out)
+    budget = options.budget or recipe_for(options.game).budget
+    facts = evidence(options.game, expert, wall_s, budget, options.seed)
+    (options.out / "evidence.json").write_text(json.dumps(facts, indent=1))
+    for kind in ("sampled", "greedy"):
+        print(f"{options.game}, {kind}: {facts[kind]['return_mean']:.2f} {facts[kind]['per_agent']}")
+
+
+if __name__ == "__main__":
+    main()
