@@ -63,6 +63,7 @@ class Fit:
         failures: seeds that were frozen.
         seeds: in the order of the seed axis.
         compile_s: seconds until the first chunk had been compiled.
+        state: the learner's last states, stacked; see `start` of `fit`.
     """
 
     learned: Learned
@@ -70,6 +71,7 @@ class Fit:
     failures: list[Failure]
     seeds: tuple[int, ...]
     compile_s: float
+    state: Any = None
 
 
 class _Carry(eqx.Module):
@@ -98,6 +100,7 @@ def fit(
     overwrite: bool = False,
     checkpoint_seconds: float = 30.0,
     measures: Mapping[str, Callable[[Learned], Array]] | None = None,
+    start: Any = None,
     describe: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Fit:
@@ -118,6 +121,8 @@ def fit(
         checkpoint_seconds: least time between two checkpoints.
         measures: further columns, by name: functions of one seed's result to a scalar, compiled and computed at every
             evaluation. They may use the truth; nothing is selected by them.
+        start: states to begin with instead of fresh ones: another result's `state`, of the same learner and seeds, as
+            when training goes on in a game with other options.
         describe: facts to record in `run.json` (command, game id, …).
         progress: show a progress line.
 
@@ -153,6 +158,8 @@ def fit(
     key_init, key_loop, key_eval = device_keys[:, 0], device_keys[:, 1], device_keys[:, 2]
     names = _metric_names(algorithm, game, data, collection)
     carry = _init(algorithm, game, data, collection, key_init)
+    if start is not None:
+        carry = eqx.tree_at(lambda c: c.state, carry, start)
     best = _Best(select, held is not None)
 
     folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
@@ -204,7 +211,7 @@ def fit(
         if collector is not None:
             collector.close()
     failures = _failures(seeds, carry, names, per_iteration)
-    result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s)
+    result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
     if folder is not None:
         facts = {
             "algorithm": {"name": type(algorithm).__name__, "config": describe_config(algorithm)},

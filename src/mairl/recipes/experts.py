@@ -33,15 +33,16 @@ class ExpertRecipe:
     """How to train the expert of a game.
 
     Attributes:
-        algorithm: its learner; the learning rate falls over the whole budget.
-        budget: environment steps.
-        options: further options of the game while training, such as shaping.
+        algorithm: its learner; the learning rate falls over all stages together.
+        budget: environment steps in all.
+        stages: (share of the budget, further options of the game meanwhile), in turn: shaping and random starts first,
+            where they help, the game itself last.
         seeds: trained together; the best by its mean return while training is kept.
     """
 
     algorithm: PPO
     budget: int
-    options: str = ""
+    stages: tuple[tuple[float, str], ...] = ((1.0, ""),)
     seeds: int = 2
 
 
@@ -49,13 +50,14 @@ def _ppo(**fields) -> PPO:
     return PPO(**{"num_envs": 64, "minibatches": 8, "network": _NETWORK, **fields})
 
 
+_KITCHEN_STAGES = ((0.3, "shaping=0.3,random_start=True"), (0.3, "shaping=0.1"), (0.4, ""))
 _OVERCOOKED = _ppo(num_steps=50, reward_scale=0.1, discount=0.99, entropy=0.02)
 
 RECIPES: dict[str, ExpertRecipe] = {
     "gems": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 1_500_000),
     "gems-random": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 6_000_000, seeds=1),
-    "overcooked": ExpertRecipe(_OVERCOOKED, 1_500_000, "shaping=0.3"),
-    "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 4_000_000, "shaping=0.3"),
+    "overcooked": ExpertRecipe(_OVERCOOKED, 3_000_000, _KITCHEN_STAGES),
+    "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 6_000_000, _KITCHEN_STAGES),
     "intersection": ExpertRecipe(_ppo(num_envs=128, num_steps=13, discount=0.95), 2_000_000),
 }
 """Game id to recipe. Other games, and other options of these, start from the recipe of the id or from the last one."""
@@ -78,12 +80,24 @@ def train_expert(game: str, *, seed: int = 0, budget: int | None = None, progres
     """
     recipe = recipe_for(game)
     budget = recipe.budget if budget is None else budget
-    joined = game + (("," if ":" in game else ":") + recipe.options if recipe.options else "")
-    training, real = make_game(joined), make_game(game)
-    collection = recipe.algorithm.collection(training)
+    real = make_game(game)
+    collection = recipe.algorithm.collection(real)
     algorithm = dataclasses.replace(recipe.algorithm, anneal_updates=max(1, budget // collection.size))
-    seeds = range(seed, seed + recipe.seeds)
-    result = fit(algorithm, training, None, budget=budget, seeds=seeds, episodes=0, select="last", progress=progress)
+    result = None
+    for share, options in recipe.stages:
+        name = game + (("," if ":" in game else ":") + options if options else "")
+        result = fit(
+            algorithm,
+            make_game(name),
+            None,
+            budget=max(1, int(share * budget)),
+            seeds=range(seed, seed + recipe.seeds),
+            episodes=0,
+            select="last",
+            start=None if result is None else result.state,
+            progress=progress,
+        )
+    assert result is not None
     returns = [episode_returns(real, one_seed(result.learned, i), 200, False).mean() for i in range(recipe.seeds)]
     return one_seed(result.learned, int(np.argmax(returns)))
 
