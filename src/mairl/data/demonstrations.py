@@ -214,7 +214,7 @@ class Demonstrations(eqx.Module):
                 )
         if problems:
             raise InvalidGame(
-                f"recording and game do not fit: {'; '.join(problems)}. Name the game (and options) it was recorded in: "
+                f"recording and game do not fit: {'; '.join(problems)}. Name the game and options of the recording: "
                 f"{self.metadata.game or 'unknown'}"
             )
 
@@ -343,6 +343,6 @@ def _check_actions(actions, mask, space, action_mask) -> None:
         if (forbidden := mask & ~chosen).any():
             episode, step, agent = np.argwhere(forbidden)[0]
             raise InvalidData(
-                f"{int(forbidden.sum())} recorded actions are forbidden by the action mask, first in episode {episode}, "
+                f"{int(forbidden.sum())} recorded actions are forbidden by the mask, first in episode {episode}, "
                 f"step {step}, agent {agent}"
             )

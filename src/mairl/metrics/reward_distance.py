@@ -58,7 +58,9 @@ def epic_canonical(
 ) -> Float[np.ndarray, "state action next"]:
     """The canonically shaped reward of EPIC (Gleave et al. 2021, Definition 4.1), exactly, on a finite table:
 
-    C(R)(s, a, s') = R(s, a, s') + E[γ R(s', A, S') - R(s, A, S') - γ R(S, A, S')],   S, S' ~ state_weight, A ~ action_weight
+    C(R)(s, a, s') = R(s, a, s') + E[γ R(s', A, S') - R(s, A, S') - γ R(S, A, S')]
+
+    with S, S' ~ state_weight and A ~ action_weight.
     """
     mean = np.einsum("a,t,sat->s", action_weight, state_weight, reward)
     return reward + discount * mean[None, None, :] - mean[:, None, None] - discount * float(state_weight @ mean)

@@ -1,0 +1,55 @@
+"""What demonstrations cannot tell, in numbers and in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mairl.core.spaces import Discrete
+from mairl.data.demonstrations import Demonstrations
+
+
+def coverage(data: Demonstrations, space) -> dict[str, Any]:
+    """How much of the game a recording shows.
+
+    Returns:
+        "steps"; "distinct" observations (or states) among them; "actions_never_taken" by agent; and "sentences" that
+        say what therefore cannot be known.
+    """
+    tree = data.state if data.state is not None else data.obs
+    distinct = _distinct(tree, data)
+    never: list[list[int]] = []
+    if isinstance(space, Discrete):
+        actions, mask = np.asarray(data.actions), np.asarray(data.mask)
+        for i in range(data.num_agents):
+            taken = np.bincount(actions[:, :, i][mask[:, :, i]], minlength=space.n)
+            never.append(np.flatnonzero(taken == 0).tolist())
+    sentences = [
+        "A reward is recovered up to a constant and, for each agent, up to potential-based shaping: both leave "
+        "every best response as it is. Distances that allow for them (EPIC, STARC, correlations) are the ones to read.",
+        "In general-sum games only the reward averaged over the others' policies is identified; the joint one is one "
+        "of many that agree with it.",
+        f"The recording shows {distinct:,} distinct situations in {data.num_steps:,} steps. Elsewhere the reward is the "
+        "network's guess.",
+    ]
+    for i, actions in enumerate(never):
+        if actions:
+            listed = ", ".join(map(str, actions))
+            sentences.append(f"Agent {i} never takes action {listed}: what it would be paid for that is unknown.")
+    if data.num_episodes and distinct <= 2 * int(np.max(np.asarray(data.lengths))):
+        sentences.append(
+            "Nearly all episodes are alike: copying one sequence of actions scores as well as understanding the game. "
+            "Judge on random starts."
+        )
+    return {"steps": data.num_steps, "distinct": distinct, "actions_never_taken": never, "sentences": sentences}
+
+
+def _distinct(tree, data: Demonstrations, limit: int = 100_000) -> int:
+    """Distinct recorded situations (time counters, where a state has one, count as part of it), up to `limit` steps."""
+    import jax
+
+    steps = np.asarray(data.steps)[:limit]
+    rows = [np.asarray(x)[steps[:, 0], steps[:, 1]].reshape(len(steps), -1) for x in jax.tree.leaves(tree)]
+    joined = np.concatenate([np.ascontiguousarray(r).astype(np.float32) for r in rows], axis=1)
+    return len(np.unique(joined.view(np.dtype((np.void, joined.dtype.itemsize * joined.shape[1]))), axis=0))

@@ -1,0 +1,223 @@
+"""A run's page: self-contained, made to be looked at."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet as pq
+from jinja2 import Environment
+
+from mairl.core.game import MarkovGame
+from mairl.core.learned import Learned
+from mairl.core.policy import DiscretePolicy
+from mairl.games import make_game
+from mairl.metrics.evaluate import load_demos, read_run
+from mairl.report import plots
+from mairl.report.animate import as_data_url, episode_states, frames
+
+
+def write_report(run: Path) -> Path:
+    """Writes `report.html` into a run; with figures of `evaluation.json` if the run has been evaluated."""
+    facts, learned = read_run(run)
+    rows = pq.read_table(run / "metrics.parquet").to_pylist()
+    evaluated = run / "evaluation.json"
+    evaluation = json.loads(evaluated.read_text()) if evaluated.exists() else None
+    name = facts.get("game", "none")
+    game = make_game(name) if name not in ("none", "") else None
+    template = Environment(autoescape=True).from_string(
+        (files("mairl.report") / "templates" / "run.html").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        facts=facts,
+        config=json.dumps(facts["algorithm"]["config"], indent=1),
+        evaluation=evaluation,
+        headline=headline(facts, rows, evaluation),
+        sentences=sentences(facts, rows, evaluation),
+        curves=curves(rows, evaluation),
+        rewards=reward_plots(evaluation, game, learned),
+        behaviour=behaviour_plots(facts, game, learned),
+        episode=episode(game, learned),
+    )
+    path = run / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def shown(value: float | None, interval=None, digits: int = 2) -> str:
+    """A number with its interval, as people read it."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    if interval and interval[0] is not None:
+        text += f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return text
+
+
+def headline(facts, rows, evaluation) -> list[tuple[str, str, str]]:
+    """Label, number and what it means."""
+    tiles = []
+    if evaluation and "returns" in evaluation:
+        sampled = evaluation["returns"]["sampled"]
+        text = f"mean per agent over {sampled['episodes']:,} episodes a seed, actions sampled"
+        tiles.append(("Return", shown(sampled["mean"], sampled["ci95"]), text))
+        share = evaluation["returns"].get("share_of_expert")
+        if share:
+            expert = evaluation["returns"]["expert"]["mean"]
+            tiles.append(
+                ("Share of the expert", shown(share["mean"], share["ci95"], 3), f"the expert has {expert:.2f}")
+            )
+    else:
+        last = [r["return/agent_mean"] for r in rows if r.get("return/agent_mean") is not None][-len(facts["seeds"]) :]
+        if last:
+            tiles.append(("Return", shown(float(np.mean(last))), "mean per agent, last evaluation of each seed"))
+    behaviour = (evaluation or {}).get("behaviour")
+    if behaviour:
+        fit = behaviour["log_likelihood_of_demonstrations"]
+        tiles.append(
+            ("Likelihood", shown(fit["mean"], fit["ci95"]), "nats per recorded action and agent (0 is certain)")
+        )
+        if "on_learner_states" in behaviour:
+            kl = behaviour["on_learner_states"]["kl"]
+            tiles.append(
+                ("Behavioural error", shown(kl["mean"], kl["ci95"], 3), "KL(expert ‖ learned), where it goes itself")
+            )
+    reward = (evaluation or {}).get("reward")
+    if reward and "headline" in reward:
+        values = [a["pearson"]["mean"] for a in reward[reward["headline"]] if a["pearson"]["mean"] is not None]
+        if values:
+            text = f"correlation of the {reward['headline'].replace('_', ' ')} with the true one"
+            tiles.append(("Reward recovery", shown(float(np.mean(values))), text))
+    return tiles
+
+
+def sentences(facts, rows, evaluation) -> list[str]:
+    """What was learned and how far to trust it, in words."""
+    seeds = facts["seeds"]
+    said = [
+        f"{facts['algorithm']['name']} learned from {facts.get('demo_steps', 0):,} joint steps of "
+        f"{facts.get('game', 'a recording')}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}."
+    ]
+    if len(seeds) < 10:
+        said.append(f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}: read intervals with care; claims want ten.")
+    said += [
+        f"Seed {f['seed']} was frozen at step {f['step']:,}: {f['quantity']} was not finite." for f in facts["failures"]
+    ]
+    rule = "its held-out likelihood was best" if facts.get("select") == "heldout" else "training ended"
+    said.append(f"Each seed's result is the one where {rule}; the true reward selects nothing.")
+    if evaluation:
+        said += evaluation.get("identifiability", {}).get("sentences", [])
+    else:
+        said.append(
+            "Not evaluated yet: mairl evaluate adds returns over 1,000 episodes, behaviour and reward distances."
+        )
+    return said
+
+
+def curves(rows, evaluation) -> list[tuple[str, str]]:
+    """Title and SVG of everything that was measured over training."""
+    expert = None
+    if evaluation:
+        expert = (evaluation.get("returns", {}).get("expert") or {}).get("mean")
+    wanted = [
+        ("return/agent_mean", "return, mean per agent", expert),
+        ("heldout_log_likelihood", "held-out, nats", None),
+    ]
+    fixed = {"seed", "evaluation", "step", "updates", "episodes", "wall_s"}
+    others = [n for n in rows[0] if n not in fixed and not n.startswith(("return/", "heldout"))]
+    wanted += [(n, n.replace("_", " "), None) for n in others]
+    drawn = [(label, plots.curve(rows, column, label, reference)) for column, label, reference in wanted]
+    return [(label, svg) for label, svg in drawn if svg is not None]
+
+
+def reward_plots(evaluation, game: MarkovGame | None, learned: Learned) -> dict[str, Any]:
+    """Recovered against true reward, as far as it was evaluated; a heat map where the game is a grid."""
+    result: dict[str, Any] = {}
+    reward = (evaluation or {}).get("reward") or {}
+    if "pairs" in reward and game is not None:
+        result["scatter"] = plots.scatter(reward["pairs"], game.agent_names())
+        result["pays"] = reward["pays"]
+        result["distances"] = {k: reward[k] for k in ("induced_reward", "reward", "shaped_reward") if k in reward}
+        result["names"] = game.agent_names()
+    if game is not None and game.pure and learned.reward is not None:
+        maps = grid_maps(game, learned)
+        if maps:
+            result["maps"] = plots.heat_maps(maps, "mean reward at the cell")
+    return result
+
+
+def grid_maps(game: MarkovGame, learned: Learned, episodes: int = 64) -> list[tuple[str, np.ndarray]]:
+    """True and recovered reward by the first agent's cell after the step, in games whose state has cells."""
+    reward = learned.induced_reward or learned.reward
+    first = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, (learned.policy, reward))
+    from mairl.core.transition import observe
+    from mairl.data.collect import play_episodes
+    from mairl.networks.rewards import reward_of
+
+    played = eqx.filter_jit(play_episodes)(game, first[0], jax.random.key(11), episodes)
+    steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played.steps)
+    cells = getattr(steps.next_state, "agents", getattr(steps.next_state, "position", None))
+    if cells is None or cells.ndim != 3 or cells.shape[-1] != 2 or not jnp.issubdtype(cells.dtype, jnp.integer):
+        return []
+    seen = eqx.filter_jit(lambda s: observe(game, s))(steps)
+    found = reward_of(first[1], seen.obs, seen.actions, seen.next_obs, seen.terminated, 1)
+    alive, where = np.asarray(seen.mask[:, 0]), np.asarray(cells[:, 0])
+    width, height = where[alive].max(0) + 1
+    maps = []
+    for title, values in (("true", np.asarray(seen.reward[:, 0])), ("recovered", np.asarray(found[:, 0]))):
+        total, count = np.zeros((height, width)), np.zeros((height, width))
+        np.add.at(total, (where[alive, 1], where[alive, 0]), values[alive])
+        np.add.at(count, (where[alive, 1], where[alive, 0]), 1)
+        maps.append((f"{game.agent_names()[0]}, {title}", np.where(count > 0, total / np.maximum(count, 1), np.nan)))
+    return maps
+
+
+def behaviour_plots(facts, game: MarkovGame | None, learned: Learned) -> list[tuple[str, str]]:
+    """How often each action is taken: recorded, and by the learned policy in the same situations."""
+    data = load_demos(facts)
+    if data is None or game is None or not game.pure or not isinstance(learned.policy, DiscretePolicy):
+        return []
+    from mairl.core.transition import observe
+
+    index = jnp.linspace(0, data.num_steps - 1, min(2048, data.num_steps)).astype(jnp.int32)
+    steps = eqx.filter_jit(lambda t: observe(game, t))(data.transition(index))
+
+    @eqx.filter_jit
+    def chances(policy):
+        each = eqx.filter_vmap(lambda p: jax.vmap(p.log_probs)(steps.obs, steps.action_mask))(policy)
+        return jnp.mean(jnp.exp(each), axis=0)
+
+    learned_share = np.asarray(chances(learned.policy))
+    actions, mask = np.asarray(steps.actions), np.asarray(steps.mask)
+    names = list(game.action_names())
+    drawn = []
+    for i, agent in enumerate(game.agent_names()):
+        taken = np.bincount(actions[mask[:, i], i], minlength=len(names)) / max(1, mask[:, i].sum())
+        ours = learned_share[mask[:, i], i].mean(0)
+        groups = {"recorded": taken.tolist(), "learned": ours.tolist()}
+        drawn.append((agent, plots.bars(groups, names, "share of steps")))
+    return drawn
+
+
+def episode(game: MarkovGame | None, learned: Learned) -> dict[str, Any] | None:
+    """One sampled episode of the first seed's policy: pictures and each step's true reward."""
+    if game is None or not game.pure:
+        return None
+    policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, learned.policy)
+    states, paid = episode_states(game, policy)
+    count = jax.tree.leaves(states)[0].shape[0]
+    keep = np.unique(np.linspace(0, count - 1, min(count, 120)).astype(int))
+    pictures = frames(game, jax.tree.map(lambda x: x[keep], states))
+    total = np.concatenate([np.zeros((1, paid.shape[1])), np.cumsum(paid, axis=0)])[keep]
+    return {
+        "frames": [as_data_url(p) for p in pictures],
+        "steps": keep.tolist(),
+        "paid": total.round(2).tolist(),
+        "names": game.agent_names(),
+    }
