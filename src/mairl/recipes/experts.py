@@ -27,6 +27,8 @@ from mairl.networks.build import NetworkConfig
 
 _NETWORK = NetworkConfig(kind="mlp", width=64, depth=2, activation="tanh")
 
+_WIDE = NetworkConfig(kind="mlp", width=128, depth=2, activation="tanh", shared=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class ExpertRecipe:
@@ -55,7 +57,12 @@ _OVERCOOKED = _ppo(num_steps=50, reward_scale=0.1, discount=0.99, entropy=0.02)
 
 RECIPES: dict[str, ExpertRecipe] = {
     "gems": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 1_500_000),
-    "gems-random": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 6_000_000, seeds=1),
+    "gems-random": ExpertRecipe(
+        _ppo(num_steps=45, num_envs=128, reward_scale=0.3, discount=0.97, network=_WIDE, learning_rate=1.5e-3),
+        12_000_000,
+        ((0.4, "shaping=0.3"), (0.6, "")),
+        seeds=1,
+    ),
     "overcooked": ExpertRecipe(_OVERCOOKED, 3_000_000, _KITCHEN_STAGES),
     "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 6_000_000, _KITCHEN_STAGES),
     "intersection": ExpertRecipe(_ppo(num_envs=128, num_steps=13, discount=0.95), 2_000_000),

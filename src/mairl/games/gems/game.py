@@ -37,6 +37,8 @@ class Gems(MarkovGame):
         layout: "fixed" (15 x 15, 5 + 5 + 5 gems) or "random": all on distinct uniformly random cells.
         respawn: a collected gem reappears at once on a random cell that is free of gems and agents; the game then
             never terminates.
+        shaping: pays an agent this much for each move nearer to the nearest purple gem, and takes it for each away: an aid
+            to learning (as the paper's experts had), 0 in the game itself.
         observation: one agent's view, its own colour always first, so that roles are symmetric (see
             `mairl.games.gems.observe`): "entities" (a set with a mask, the default: small, and it carries over to
             random layouts), "planes" (an image), "vector", "ranked" (a vector with gems in order of distance).
@@ -51,6 +53,7 @@ class Gems(MarkovGame):
     purple_reward: float = eqx.field(static=True, default=3.0)
     layout: Literal["fixed", "random"] = eqx.field(static=True, default="fixed")
     respawn: bool = eqx.field(static=True, default=False)
+    shaping: float = eqx.field(static=True, default=0.0)
     observation: Literal["entities", "planes", "vector", "ranked"] = eqx.field(static=True, default="entities")
     observe_time: bool = eqx.field(static=True, default=False)
     num_agents: ClassVar[int] = 2
@@ -120,7 +123,7 @@ class Gems(MarkovGame):
         cleared = ~jnp.any(next_state.alive)
         return next_state, TimeStep(
             obs=self.observe(next_state),
-            reward=num_own + self.purple_reward * num_purple,
+            reward=num_own + self.purple_reward * num_purple + self._shaped(state, agents),
             terminated=jnp.broadcast_to(cleared, (2,)),
             truncated=(time >= self.horizon) & ~cleared,
             mask=jnp.ones(2, bool),
@@ -131,6 +134,18 @@ class Gems(MarkovGame):
         """See `MarkovGame.observe` and `mairl.games.gems.observe`."""
         left = 1 - state.time.astype(jnp.float32) / self.horizon if self.observe_time else None
         return OBSERVATIONS[self.observation](state, self.colours, self.size, left)
+
+    def _shaped(self, state: GemsState, agents) -> Float[Array, " 2"]:
+        """Moves gained towards the nearest purple gem, times `shaping`."""
+        if not self.shaping:
+            return jnp.zeros(2)
+        there = state.alive & (jnp.asarray(self.colours) == PURPLE)
+
+        def moves(places):
+            away = jnp.sum(jnp.abs(places[:, None].astype(jnp.float32) - state.gems), axis=-1)
+            return jnp.where(jnp.any(there), jnp.min(jnp.where(there, away, jnp.inf), axis=-1), 0.0)
+
+        return self.shaping * (moves(state.agents) - moves(agents))
 
     def agent_names(self) -> tuple[str, ...]:
         """See `MarkovGame.agent_names`."""
