@@ -28,8 +28,8 @@ def coverage(data: Demonstrations, space) -> dict[str, Any]:
     sentences = [
         "A reward is recovered up to a constant and, for each agent, up to potential-based shaping: both leave "
         "every best response as it is. Distances that allow for them (EPIC, STARC, correlations) are the ones to read.",
-        "In general-sum games only the reward averaged over the others' policies is identified; the joint one is "
-        "one of many that agree with it.",
+        "In general-sum games only the reward averaged over the others' policies is identified; the joint one "
+        "is one of many that agree with it.",
         f"The recording shows {distinct:,} distinct situations in {data.num_steps:,} steps. Elsewhere the reward is the "
         "network's guess.",
     ]

@@ -37,8 +37,8 @@ class Gems(MarkovGame):
         layout: "fixed" (15 x 15, 5 + 5 + 5 gems) or "random": all on distinct uniformly random cells.
         respawn: a collected gem reappears at once on a random cell that is free of gems and agents; the game then
             never terminates.
-        shaping: pays an agent this much for each move nearer to the nearest purple gem, and takes it for each away: an aid
-            to learning (as the paper's experts had), 0 in the game itself.
+        shaping: pays an agent this much for each move nearer to the nearest purple gem, and takes it for each away:
+            an aid to learning (as the paper's experts had), 0 in the game itself.
         observation: one agent's view, its own colour always first, so that roles are symmetric (see
             `mairl.games.gems.observe`): "entities" (a set with a mask, the default: small, and it carries over to
             random layouts), "planes" (an image), "vector", "ranked" (a vector with gems in order of distance).
