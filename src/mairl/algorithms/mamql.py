@@ -93,6 +93,7 @@ class MAMQL(Algorithm):
         reward_on: steps that Eq. 9 averages over: "policy" (as printed) or "both", expert steps too.
         reward_l2: β, weight of the mean squared reward.
         learning_rate, reward_learning_rate: of Adam.
+        anneal: iterations over which both rates fall linearly to a twentieth; 0 keeps them.
         max_grad_norm: gradients are clipped to this norm.
         weight_decay: of the critic (AdamW).
         batch: steps drawn from the expert, and as many from the buffer, per update.
@@ -117,6 +118,7 @@ class MAMQL(Algorithm):
     reward_l2: float = eqx.field(static=True, default=1e-3)
     learning_rate: float = eqx.field(static=True, default=3e-4)
     reward_learning_rate: float = eqx.field(static=True, default=3e-4)
+    anneal: int = eqx.field(static=True, default=0)
     max_grad_norm: float = eqx.field(static=True, default=10.0)
     weight_decay: float = eqx.field(static=True, default=0.0)
     batch: int = eqx.field(static=True, default=128)
@@ -336,6 +338,8 @@ class MAMQL(Algorithm):
         """Adam for the critic, the reward and the scale, each clipped and paced on its own."""
 
         def adam(rate, decay=0.0):
+            if self.anneal:
+                rate = optax.linear_schedule(rate, 0.05 * rate, self.anneal * self.updates)
             return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adamw(rate, weight_decay=decay))
 
         return optax.partition(

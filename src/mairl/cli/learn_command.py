@@ -127,6 +127,9 @@ def main(argv: list[str]) -> None:
 
     options, algorithm = tyro.cli(entry, args=rest, prog=f"mairl learn {name}")
     command = shlex.join(["mairl", "learn", *argv])
+    if options.budget is not None and "anneal" in {f.name for f in dataclasses.fields(algorithm)}:
+        again, budget = learner_recipe(name, _game_of(rest), options.budget)
+        algorithm = dataclasses.replace(algorithm, anneal=again.anneal) if algorithm.anneal else algorithm
     summary = run(options, name, algorithm, options.budget or budget, command)
     lines = [f"{options.out}: {name} on {summary['game']}, {len(summary['seeds'])} seed(s)"]
     for label, column in (

@@ -186,13 +186,14 @@ def run_job(
     if out.exists():
         return out
     demos, _ = demonstrations_for(game_name, steps, folder, stochastic)
-    algorithm, amount = learner_recipe(algorithm_name, game_name)
+    _, amount = learner_recipe(algorithm_name, game_name)
+    algorithm, amount = learner_recipe(algorithm_name, game_name, max(1, int(amount * budget.scale)))
     start = time.perf_counter()
     fit(
         algorithm,
         make_game(game_name),
         store.load(demos),
-        budget=max(1, int(amount * budget.scale)),
+        budget=amount,
         seeds=seeds,
         evaluations=budget.evaluations,
         episodes=budget.episodes,

@@ -1,0 +1,66 @@
+"""`mairl render RUN|STORE -o FILE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mairl.core.errors import InvalidData
+
+
+def render(
+    source: Annotated[Path, tyro.conf.Positional],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    episode: int = 0,
+    greedy: bool = False,
+    seed: int = 0,
+    fps: float = 6.0,
+) -> None:
+    """Draws an episode: a learned policy's (RUN) or a recorded one (STORE).
+
+    Args:
+        source: a RUN or a STORE.
+        out: FILE.html (a RUN's report), .gif, .png or .mp4.
+        episode: which recorded episode.
+        greedy: the learned policy's likeliest actions.
+        seed: of the learned policy's episode.
+        fps: pictures a second.
+    """
+    import equinox as eqx
+    import jax
+    import numpy as np
+
+    from mairl.data import store
+    from mairl.games import make_game
+    from mairl.metrics.evaluate import read_run
+    from mairl.report.animate import episode_states, frames, write_animation
+    from mairl.report.html import write_report
+
+    if (source / "run.json").exists():
+        facts, learned = read_run(source)
+        if out.suffix == ".html":
+            out.write_text(write_report(source).read_text(encoding="utf-8"), encoding="utf-8")
+            print(out)
+            return
+        game = make_game(facts["game"])
+        policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, learned.policy)
+        states, _ = episode_states(game, policy, seed, greedy)
+    else:
+        data = store.load(source)
+        if data.state is None or not data.metadata.game:
+            raise InvalidData(f"{source} holds no game states, or not the game's name: there is nothing to draw")
+        if not 0 <= episode < data.num_episodes:
+            raise InvalidData(f"{source} has episodes 0 … {data.num_episodes - 1}, not {episode}")
+        game = make_game(data.metadata.game)
+        length = int(data.lengths[episode])
+        states = jax.tree.map(lambda x: np.asarray(x[episode, : length + 1]), data.state)
+    write_animation(frames(game, states), out, fps)
+    print(out)
+
+
+def main(argv: list[str]) -> None:
+    """Parses and runs."""
+    tyro.cli(render, args=argv, prog="mairl render")
