@@ -30,8 +30,8 @@ def coverage(data: Demonstrations, space) -> dict[str, Any]:
         "every best response as it is. Distances that allow for them (EPIC, STARC, correlations) are the ones to read.",
         "In general-sum games only the reward averaged over the others' policies is identified; the joint one "
         "is one of many that agree with it.",
-        f"The recording shows {distinct:,} distinct situations in {data.num_steps:,} steps. Elsewhere the reward is the "
-        "network's guess.",
+        f"The recording shows {distinct:,} distinct situations in {data.num_steps:,} steps. Elsewhere the reward is "
+        "the network's guess.",
     ]
     for i, actions in enumerate(never):
         if actions:

@@ -59,8 +59,8 @@ RECIPES: dict[str, ExpertRecipe] = {
     "gems": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 1_500_000),
     "gems-random": ExpertRecipe(
         _ppo(num_steps=45, num_envs=128, reward_scale=0.3, discount=0.97, network=_WIDE, learning_rate=1.5e-3),
-        12_000_000,
-        ((0.4, "shaping=0.3"), (0.6, "")),
+        4_500_000,
+        ((0.6, "shaping=0.3"), (0.4, "")),
         seeds=1,
     ),
     "overcooked": ExpertRecipe(_OVERCOOKED, 3_000_000, _KITCHEN_STAGES),
