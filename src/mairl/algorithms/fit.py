@@ -516,7 +516,7 @@ class _Progress:
             rate = f"{(done - self.began[1]) * len(rows) / (now - self.began[0]):,.0f} {self.unit}/s"
         shown = []
         for name, label in (("return/agent_mean", "return"), ("heldout_log_likelihood", "held-out")):
-            values = [r[name] for r in rows if r.get(name) is not None]
+            values = [float(v) for r in rows if (v := r.get(name)) is not None]
             if values:
                 shown.append(f"{label} {np.mean(values):.3f}")
         self.bar.update(self.task, completed=done, rate=rate, latest=", ".join(shown))

@@ -179,8 +179,10 @@ class MAMQL(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` steps on Eqs. 8 and 9."""
+        assert data is not None
         replay = state.replay
         if replay is not None:
+            assert rollout is not None
             replay = replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hide_reward(rollout)))
         arrays, static = eqx.partition((state.learnt, state.target, state.opt_state), eqx.is_array)
 
@@ -201,8 +203,8 @@ class MAMQL(Algorithm):
 
         arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
         learnt, target, opt_state = eqx.combine(arrays, static)
-        state = State(learnt, target, opt_state, replay, state.num_actions)
-        return state, {k: jnp.mean(v) for k, v in metrics.items()}
+        after: Any = (learnt, target, opt_state, replay, state.num_actions)
+        return State(*after), {k: jnp.mean(v) for k, v in metrics.items()}
 
     def result(self, state: State) -> Learned:
         """The Boltzmann policies; the joint reward of Eq. 9, its mean over the others (induced), and the critic's own
@@ -328,7 +330,7 @@ class MAMQL(Algorithm):
         """E over a_-i ~ π_-i of R_i(s, a_i, a_-i), or R_i(s, a) itself when regressing."""
         if self.reward_fit == "regress":
             return jax.vmap(VectorJointReward(reward, q_row.shape[-1], jnp.ones(q_row.shape[1])))(
-                steps.obs, steps.actions, None, None
+                steps.obs, steps.actions, steps.next_obs, steps.terminated
             )
         policy = jax.nn.softmax(masked(self.rationality * q_row, steps.action_mask))
         table = jax.vmap(marginal_over_others)(jax.vmap(reward)(steps.obs), policy)
@@ -348,12 +350,18 @@ class MAMQL(Algorithm):
                 "reward": adam(self.reward_learning_rate),
                 "scale": optax.adam(1e-3),
             },
-            lambda learnt: Learnt(
-                jax.tree.map(lambda _: "critic", learnt.critic),
-                jax.tree.map(lambda _: "reward", learnt.reward),
-                "scale",
-            ),
+            labels,
         )
+
+
+def labels(learnt: Learnt) -> Learnt:
+    """Which optimiser each array belongs to: the same tree with names for arrays."""
+    names: Any = (
+        jax.tree.map(lambda _: "critic", learnt.critic),
+        jax.tree.map(lambda _: "reward", learnt.reward),
+        "scale",
+    )
+    return Learnt(*names)
 
 
 def sampled_next(key, game: MarkovGame, value_at, state, actions, policy) -> tuple[Array, Array]:

@@ -75,7 +75,8 @@ def exact_mamql(
     Args:
         tables: the game; its reward is not read. Flows are discounted by its γ, which must be below 1.
         expert: the policies that are imitated.
-        rationality, alpha, phi, chi2_on, value_term: as in `MAMQL`.
+        rationality, alpha, phi, chi2_on, value_term: as in `MAMQL`; but "initial" is E[V(s_0)] over the expert's mean
+            discounted length, which is (1 - γ) E[V(s_0)] only where episodes never terminate.
         tolerance: of the losses' slopes.
 
     Raises:
@@ -95,7 +96,8 @@ def exact_mamql(
     steps, slope = 0, np.inf
     with jax.enable_x64(True):
         slopes, curves = _derivatives(phi, chi2_on, value_term)
-        numbers = np.tile([tables.discount, rationality, alpha], (agents, 1))
+        length = state_occupancy(tables, expert, normalise=False).sum()
+        numbers = np.tile([tables.discount, rationality, alpha, 1 / length], (agents, 1))
         while True:
             policies, _ = soft_response(q, rationality)
             given = {
@@ -143,10 +145,10 @@ def critic_loss(
     """Eq. 8 of one agent as a function of its critic: every (state, action) once for the expert, once for play.
 
     Args:
-        given: "numbers", γ, λ and α; "start" `[S]`; "expert" and "played" `[S, A]`, the flows; "expert_flow" and
+        given: "numbers", γ, λ, α and 1 / the expert's mean discounted length; "start" `[S]`; "expert" and "played" `[S, A]`, the flows; "expert_flow" and
             "flow" `[S, A, S]`, next states under the expert's and the learned partners (0 into terminal ones).
     """
-    discount, rationality, alpha = given["numbers"]
+    discount, rationality, alpha, per_step = given["numbers"]
     value = soft_value(q, rationality)
     here = jnp.broadcast_to(value[:, None], q.shape)
 
@@ -165,7 +167,7 @@ def critic_loss(
         **options,
     )
     if form == "initial":
-        flow = ((1 - discount) * given["start"] @ value)[None]
+        flow = (per_step * given["start"] @ value)[None]
     after = twice(ahead, ahead)
     loss, _ = inverse_q_loss(twice(q, q), after, after, flow, phi=phi, alpha=alpha, chi2_on=chi2_on, **options)
     return loss[0]
@@ -229,6 +231,37 @@ def without_shaping(
         potential = np.linalg.lstsq(root[:, None] * shaping, root * reward[i].ravel(), rcond=None)[0]
         residual[i] = reward[i] - (shaping @ potential).reshape(states, actions)
     return residual
+
+
+def recovery(
+    tables: Tables, expert: Float[np.ndarray, "agent state action"], found: ExactMAMQL
+) -> dict[str, Float[np.ndarray, " agent"]]:
+    """How much of the truth was found, for each agent, weighted by the expert's visits.
+
+    Args:
+        tables: the game with its true reward.
+
+    Returns:
+        "policy_kl": mean KL(expert ‖ found), nats. "pearson": correlation of the induced rewards, true and found,
+        once shaping is projected out of both. "shrink": the factor on the found one that fits the true one best;
+        "shrink_corrected": the same after `scale`.
+    """
+    expert = check_policies(tables, expert)
+    weight = found.visits[:, None] * expert
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kl = np.sum(np.where(weight > 0, weight * np.log(expert / found.policies), 0.0), axis=(1, 2))
+    true = np.stack([expect_others(tables.reward[..., i], expert, i) for i in range(tables.num_agents)])
+    flow = marginal_flow(tables, expert)
+    a, b = (without_shaping(r, flow, weight, tables.discount) for r in (found.reward, true))
+    a, b = (x - np.sum(weight * x, axis=(1, 2), keepdims=True) for x in (a, b))
+    aa, ab, bb = (np.sum(weight * x, axis=(1, 2)) for x in (a * a, a * b, b * b))
+    shrink = ab / aa
+    return {
+        "policy_kl": kl,
+        "pearson": ab / np.sqrt(aa * bb),
+        "shrink": shrink,
+        "shrink_corrected": shrink / found.scale,
+    }
 
 
 def _newton_step(gradient, curvature):

@@ -106,11 +106,13 @@ class PPO(Algorithm):
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """One rollout's worth of epochs."""
+        assert rollout is not None
+        assert rollout.reward is not None
         steps = observe(game, rollout)
         value = over_steps(state.critic, steps.obs)
         next_value = over_steps(state.critic, steps.next_obs)
         over = steps.terminated | steps.truncated[..., None]
-        reward = jnp.where(steps.mask, self.reward_scale * steps.reward, 0.0)
+        reward = jnp.where(steps.mask, self.reward_scale * rollout.reward, 0.0)
         advantage = gae(reward, value, next_value, steps.terminated, over, self.discount, self.trace)
         target = advantage + value
         weight = steps.mask.astype(jnp.float32)
@@ -134,7 +136,8 @@ class PPO(Algorithm):
         (arrays, opt_state), metrics = jax.lax.scan(
             epoch, (arrays, state.opt_state), jax.random.split(key, self.epochs)
         )
-        policy, critic = eqx.combine(arrays, static)
+        trained: Any = eqx.combine(arrays, static)
+        policy, critic = trained
         return State(policy, critic, opt_state), {k: jnp.mean(v) for k, v in metrics.items()}
 
     def loss(

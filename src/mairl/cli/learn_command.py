@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -120,16 +120,17 @@ def main(argv: list[str]) -> None:
     make_algorithm(name)
     algorithm, budget = learner_recipe(name, _game_of(rest))
 
-    def entry(
-        options: tyro.conf.OmitArgPrefixes[Learn], algorithm: tyro.conf.OmitArgPrefixes[type(algorithm)] = algorithm
-    ):  # type: ignore[valid-type]
+    kind: Any = type(algorithm)
+
+    def entry(options: tyro.conf.OmitArgPrefixes[Learn], algorithm: tyro.conf.OmitArgPrefixes[kind] = algorithm):  # type: ignore[valid-type]
         return options, algorithm
 
     options, algorithm = tyro.cli(entry, args=rest, prog=f"mairl learn {name}")
     command = shlex.join(["mairl", "learn", *argv])
     if options.budget is not None and "anneal" in {f.name for f in dataclasses.fields(algorithm)}:
         again, budget = learner_recipe(name, _game_of(rest), options.budget)
-        algorithm = dataclasses.replace(algorithm, anneal=again.anneal) if algorithm.anneal else algorithm
+        if getattr(algorithm, "anneal", 0):
+            algorithm = dataclasses.replace(algorithm, anneal=getattr(again, "anneal", 0))
     summary = run(options, name, algorithm, options.budget or budget, command)
     lines = [f"{options.out}: {name} on {summary['game']}, {len(summary['seeds'])} seed(s)"]
     for label, column in (

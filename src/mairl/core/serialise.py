@@ -100,7 +100,7 @@ def decode(tree: Any, arrays: dict[str, np.ndarray], leaf=jnp.asarray) -> Any:
     cls = getattr(importlib.import_module(module_name), qualname)
     if not dataclasses.is_dataclass(cls):
         raise ValueError(f"{tree['class']} is not a module")
-    module = object.__new__(cls)
+    module: Any = object.__new__(cls)  # type: ignore[arg-type]
     names = {f.name for f in dataclasses.fields(cls)}
     if names != set(tree["fields"]):
         raise ValueError(f"{qualname} has other fields than when it was saved: {sorted(names ^ set(tree['fields']))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -79,6 +80,7 @@ def joined(first: Transition, second: Transition) -> Transition:
             return None
         return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x, y)
 
-    return Transition(
-        **{f.name: join(getattr(first, f.name), getattr(second, f.name)) for f in dataclasses.fields(first)}
-    )
+    fields: dict[str, Any] = {
+        f.name: join(getattr(first, f.name), getattr(second, f.name)) for f in dataclasses.fields(first)
+    }
+    return Transition(**fields)

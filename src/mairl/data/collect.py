@@ -97,7 +97,7 @@ class Episodes(eqx.Module):
     @property
     def returns(self) -> Float[Array, "env agent"]:
         """Undiscounted true return of each agent."""
-        return jnp.sum(jnp.where(self.steps.mask, self.steps.reward, 0.0), axis=0)
+        return jnp.sum(jnp.where(self.steps.mask, jnp.asarray(self.steps.reward), 0.0), axis=0)
 
     @property
     def lengths(self) -> Array:
@@ -161,7 +161,7 @@ def record(
         raise ValueError("give either num_episodes or num_steps")
     run = eqx.filter_jit(play_episodes)
     parts, have = [], 0
-    want = num_episodes if num_episodes is not None else num_steps
+    want = int(num_episodes if num_episodes is not None else num_steps or 0)
     while have < want:
         key, key_part = jax.random.split(key)
         size = min(batch, num_episodes) if num_episodes is not None else batch

@@ -16,10 +16,10 @@ DEFAULT_BUDGET = {"bc": 10_000, "mamql": 200_000, "ma-airl": 1_000_000, "ma-gail
 """Environment steps (bc: updates) where no recipe says otherwise; 200,000 for what is not named."""
 
 LEARNERS: dict[tuple[str, str], dict[str, Any]] = {
-    ("mamql", "gems"): {"budget": 200_000},
-    ("mamql", "gems-random"): {"budget": 400_000},
-    ("mamql", "overcooked"): {"budget": 150_000},
-    ("mamql", "overcooked-cook5"): {"budget": 150_000},
+    ("mamql", "gems"): {"budget": 100_000},
+    ("mamql", "gems-random"): {"budget": 150_000},
+    ("mamql", "overcooked"): {"budget": 60_000},
+    ("mamql", "overcooked-cook5"): {"budget": 100_000},
     ("mamql", "intersection"): {"budget": 100_000},
 }
 """(algorithm id, game id) to fields that differ from the algorithm's defaults; "budget" is the number of steps."""
@@ -33,7 +33,7 @@ def learner_recipe(algorithm: str, game: str, budget: int | None = None) -> tupl
     """
     fields = dict(LEARNERS.get((algorithm, game), LEARNERS.get((algorithm, game.partition(":")[0]), {})))
     recipe_budget = fields.pop("budget", DEFAULT_BUDGET.get(algorithm, 200_000))
-    budget = recipe_budget if budget is None else budget
+    budget = int(recipe_budget if budget is None else budget)
     built = make_algorithm(algorithm)
     names = {f.name for f in dataclasses.fields(built)}
     for name in ("network", "critic_network", "reward_network"):
@@ -41,5 +41,6 @@ def learner_recipe(algorithm: str, game: str, budget: int | None = None) -> tupl
             fields.setdefault(name, NETWORK)
     built = dataclasses.replace(built, **fields)
     if "anneal" in names:
-        built = dataclasses.replace(built, anneal=max(1, budget // (built.num_envs * built.num_steps)))
+        per_iteration = getattr(built, "num_envs", 1) * getattr(built, "num_steps", 1)
+        built = dataclasses.replace(built, anneal=max(1, budget // per_iteration))
     return built, budget

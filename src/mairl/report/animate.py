@@ -24,7 +24,7 @@ def episode_states(game: MarkovGame, policy: Policy, seed: int = 0, greedy: bool
     first = jax.tree.map(lambda x: np.asarray(x[:length, 0]), played.steps.state)
     last = jax.tree.map(lambda x: np.asarray(x[length - 1 : length, 0]), played.steps.next_state)
     states = jax.tree.map(lambda a, b: np.concatenate([a, b]), first, last)
-    return states, np.asarray(played.steps.reward[:length, 0])
+    return states, np.asarray(played.steps.reward)[:length, 0]
 
 
 def frames(game: MarkovGame, states) -> list[np.ndarray]:
@@ -81,7 +81,7 @@ def _write_mp4(pictures, path: Path, fps: float) -> None:
     height, width, _ = pictures[0].shape
     figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
     shown = figure.figimage(pictures[0])
-    writer = FFMpegWriter(fps=fps)
+    writer = FFMpegWriter(fps=round(fps))
     with writer.saving(figure, str(path), 100):
         for picture in pictures:
             shown.set_array(picture)

@@ -170,7 +170,7 @@ def grid_maps(game: MarkovGame, learned: Learned, episodes: int = 64) -> list[tu
     alive, where = np.asarray(seen.mask[:, 0]), np.asarray(cells[:, 0])
     width, height = where[alive].max(0) + 1
     maps = []
-    for title, values in (("true", np.asarray(seen.reward[:, 0])), ("recovered", np.asarray(found[:, 0]))):
+    for title, values in (("true", np.asarray(seen.reward)[:, 0]), ("recovered", np.asarray(found[:, 0]))):
         total, count = np.zeros((height, width)), np.zeros((height, width))
         np.add.at(total, (where[alive, 1], where[alive, 0]), values[alive])
         np.add.at(count, (where[alive, 1], where[alive, 0]), 1)

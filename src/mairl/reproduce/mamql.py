@@ -116,13 +116,15 @@ def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> di
     best affine fit for each agent. Behaviour: KL(expert ‖ learned) in nats (for a greedy expert: the negative
     log-likelihood of its action) and how often the likeliest actions differ.
     """
-    game, expert = make_game(game_name), load_expert(game_name)
-    noisy = NoisyPolicy(expert.policy, not stochastic)
+    game, expert = make_game(game_name), load_expert(game_name).policy
+    assert isinstance(expert, DiscretePolicy)
+    noisy = NoisyPolicy(expert, not stochastic)
     data = record(game, noisy, jax.random.key(3), num_steps=steps).observed(game)
     index = jnp.arange(data.num_steps)
     seen = data.transition(index)
+    assert data.true_reward is not None
     truth = data.true_reward[data.steps[:, 0], data.steps[:, 1]]
-    logits = jax.vmap(expert.policy.logits)(seen.obs)
+    logits = jax.vmap(expert.logits)(seen.obs)
     best = jnp.argmax(masked(logits, seen.action_mask), axis=-1)
     target = (
         jax.nn.one_hot(best, logits.shape[-1]) if not stochastic else jax.nn.softmax(masked(logits, seen.action_mask))
@@ -145,6 +147,7 @@ def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> di
         return jnp.mean(var_y - cov**2 / jnp.maximum(var_x, 1e-12)), jnp.mean(correlation)
 
     def kl(learned: Learned):
+        assert isinstance(learned.policy, DiscretePolicy)
         log_prob = jax.vmap(learned.policy.log_probs)(seen.obs, seen.action_mask)
         entropy = jnp.sum(jax.scipy.special.xlogy(target, target), axis=-1)
         return jnp.mean(mean(entropy - jnp.sum(jnp.where(target > 0, target * log_prob, 0.0), axis=-1)))

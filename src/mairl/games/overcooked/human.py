@@ -192,18 +192,18 @@ def _trials(columns: dict[str, np.ndarray], split: str) -> Iterator[Trial]:
         rows = np.array([k for k, other in enumerate(keys) if other == key])
         layout = ALIASES.get(key[0], key[0])
         game = Overcooked(layout=layout)
-        _check_kitchen(game, columns["layout"][rows[0]])
-        before = [_read_state(game, columns["state"][r]) for r in rows]
-        after = [_read_state(game, columns["next_state"][r]) for r in rows]
-        actions = np.array([_read_actions(columns["joint_action"][r]) for r in rows], np.int32)
+        _check_kitchen(game, str(columns["layout"][rows[0]]))
+        before = [_read_state(game, str(columns["state"][r])) for r in rows]
+        after = [_read_state(game, str(columns["next_state"][r])) for r in rows]
+        actions = np.array([_read_actions(str(columns["joint_action"][r])) for r in rows], np.int32)
         reward = np.array([columns["reward"][r] for r in rows], np.float32) * POINTS_PER_UNIT
         follows = [_same(a, b) for a, b in zip(after[:-1], before[1:])]
         cuts = [0, *(k + 1 for k, f in enumerate(follows) if not f), len(rows)]
         for part, (start, stop) in enumerate(itertools.pairwise(cuts)):
             chain = [*before[start:stop], after[stop - 1]]
-            states = OvercookedState(
-                *(np.stack([s[k] for s in chain]) for k in range(6)), np.arange(len(chain), dtype=np.int16)
-            )
+            leaves: list[Any] = [np.stack([s[k] for s in chain]) for k in range(6)]
+            leaves.append(np.arange(len(chain), dtype=np.int16))
+            states = OvercookedState(*leaves)
             yield Trial(
                 layout,
                 f"{key[1]}" + (f".{part}" if part else ""),
@@ -260,7 +260,7 @@ def _read_object(thing) -> int:
 
 @functools.cache
 def _read_actions(text: str) -> tuple[int, ...]:
-    names = {(0, -1): 0, (0, 1): 1, (1, 0): 2, (-1, 0): 3, (0, 0): 4}
+    names: dict[tuple, int] = {(0, -1): 0, (0, 1): 1, (1, 0): 2, (-1, 0): 3, (0, 0): 4}
     actions = ast.literal_eval(text)
     return tuple(5 if isinstance(a, str) and a.lower() == "interact" else names[tuple(a)] for a in actions)
 

@@ -98,7 +98,8 @@ def parse_layout(rows: tuple[str, ...]) -> Layout:
     ]
     if missing:
         raise InvalidGame(f"the kitchen lacks {', '.join(missing)}")
-    layout = Layout(height, width, *(tuple(kinds[k]) for k in " XPODS"), tuple(starts[i] for i in sorted(starts)), ())
+    cells: list[tuple[int, ...]] = [tuple(kinds[k]) for k in " XPODS"]
+    layout = Layout(height, width, *cells, starts=tuple(starts[i] for i in sorted(starts)), regions=())
     return dataclasses.replace(layout, regions=tuple(_walk(layout, s) for s in layout.starts))
 
 

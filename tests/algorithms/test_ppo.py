@@ -1,0 +1,64 @@
+"""PPO: advantages by hand, masks, and a game with a known answer."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mairl.algorithms.fit import fit
+from mairl.algorithms.ppo import PPO
+from mairl.core.errors import Unsupported
+from mairl.games.tabular import matrix_game
+from mairl.networks.build import NetworkConfig
+from mairl.ops.policy_gradient import clipped_surrogate, normalise
+from mairl.ops.returns import gae
+
+SMALL = NetworkConfig(kind="mlp", width=8, depth=1)
+
+
+def test_gae_by_hand():
+    # One step to a time limit: A = r + γ V(s') - V(s); before it, δ + γλ A.
+    reward, value, after = jnp.array([1.0, 2.0]), jnp.array([0.5, 0.25]), jnp.array([0.25, 4.0])
+    no = jnp.zeros(2, bool)
+    cut = gae(reward, value, after, no, jnp.array([False, True]), 0.9, 0.8)
+    last = 2.0 + 0.9 * 4.0 - 0.25
+    np.testing.assert_allclose(cut, [1.0 + 0.9 * 0.25 - 0.5 + 0.72 * last, last], rtol=1e-6)
+    ended = gae(reward, value, after, jnp.array([False, True]), jnp.array([False, True]), 0.9, 0.8)
+    np.testing.assert_allclose(ended[1], 2.0 - 0.25, rtol=1e-6)
+
+
+def test_nothing_flows_back_across_an_episode_end():
+    reward = jnp.array([0.0, 100.0])
+    zero = jnp.zeros(2)
+    advantage = gae(reward, zero, zero, jnp.array([True, True]), jnp.array([True, True]), 0.9, 0.9)
+    assert advantage[0] == 0.0
+
+
+def test_clipped_surrogate_is_flat_beyond_the_clip():
+    for advantage, log_ratio in ((1.0, 0.5), (-1.0, -0.5)):
+        slope = jax.grad(lambda x, a=advantage: clipped_surrogate(x, jnp.zeros(()), jnp.array(a), 0.2))(log_ratio)
+        assert slope == 0.0
+    assert jax.grad(lambda x: clipped_surrogate(x, jnp.zeros(()), jnp.array(1.0), 0.2))(0.0) == pytest.approx(-1.0)
+
+
+def test_normalise_leaves_out_what_weighs_nothing():
+    x = jnp.array([[1.0], [3.0], [1e6]])
+    done = normalise(x, jnp.array([[1.0], [1.0], [0.0]]))
+    np.testing.assert_allclose(done[:2, 0], [-1.0, 1.0], rtol=1e-5)
+
+
+def test_finds_the_dominant_action():
+    # Prisoner's dilemma, one step: action 1 pays 1 more whatever the other does.
+    game = matrix_game(np.array([[[3.0, 3.0], [0.0, 4.0]], [[4.0, 0.0], [1.0, 1.0]]]), horizon=1)
+    algorithm = PPO(num_envs=16, num_steps=8, minibatches=2, network=SMALL, learning_rate=1e-2, entropy=0.0)
+    result = fit(algorithm, game, budget=8_000, seeds=2, evaluations=1, episodes=8, select="last")
+    for seed in range(2):
+        policy = jax.tree.map(lambda x, s=seed: x[s] if eqx.is_array(x) else x, result.learned.policy)
+        obs = game.reset(jax.random.key(0))[1]
+        assert np.exp(policy.log_probs(obs))[:, 1].min() > 0.9
+
+
+def test_refuses_minibatches_that_do_not_divide():
+    with pytest.raises(Unsupported, match="do not divide"):
+        fit(PPO(num_envs=10, minibatches=4), matrix_game(np.zeros((2, 2, 2))), budget=10)
