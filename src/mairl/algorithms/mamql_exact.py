@@ -145,8 +145,9 @@ def critic_loss(
     """Eq. 8 of one agent as a function of its critic: every (state, action) once for the expert, once for play.
 
     Args:
-        given: "numbers", γ, λ, α and 1 / the expert's mean discounted length; "start" `[S]`; "expert" and "played" `[S, A]`, the flows; "expert_flow" and
-            "flow" `[S, A, S]`, next states under the expert's and the learned partners (0 into terminal ones).
+        given: "numbers", γ, λ, α and 1 / the expert's mean discounted length; "start" `[S]`; "expert" and "played"
+            `[S, A]`, the flows; "expert_flow" and "flow" `[S, A, S]`, next states under the expert's and the learned
+            partners (0 into terminal ones).
     """
     discount, rationality, alpha, per_step = given["numbers"]
     value = soft_value(q, rationality)
