@@ -94,7 +94,9 @@ def test_a_failing_seed_is_frozen_and_the_others_go_on(game, demos):
             same = bool(jnp.array_equal(a[seed], b[seed]))
             assert same or seed in failed
             assert bool(jnp.all(jnp.isfinite(b[seed])))
-    assert any(not jnp.array_equal(a[s], b[s]) for s in failed for a, b in zip(arrays(fine.learned), arrays(broken.learned)))
+    assert any(
+        not jnp.array_equal(a[s], b[s]) for s in failed for a, b in zip(arrays(fine.learned), arrays(broken.learned))
+    )
 
 
 def test_the_true_reward_selects_nothing(game, demos):

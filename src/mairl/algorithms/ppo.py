@@ -79,7 +79,7 @@ class PPO(Algorithm):
 
     def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
         """Refuses minibatches that do not divide the environments."""
-        if self.num_envs % self.minibatches:
+        if self.minibatches < 1 or self.num_envs % self.minibatches:
             raise Unsupported(f"{self.minibatches} minibatches do not divide {self.num_envs} environments")
 
     def collection(self, game: MarkovGame) -> Collection:

@@ -120,11 +120,13 @@ def main(argv: list[str]) -> None:
     make_algorithm(name)
     algorithm, budget = learner_recipe(name, _game_of(rest))
 
-    kind: Any = type(algorithm)
-
-    def entry(options: tyro.conf.OmitArgPrefixes[Learn], algorithm: tyro.conf.OmitArgPrefixes[kind] = algorithm):  # type: ignore[valid-type]
+    def entry(options, algorithm=algorithm):
         return options, algorithm
 
+    # The learner's class is known only now, so its options cannot stand in the signature.
+    kind: Any = type(algorithm)
+    bare = tyro.conf.arg(name="")
+    entry.__annotations__ = {"options": Annotated[Learn, bare], "algorithm": Annotated[kind, bare]}
     options, algorithm = tyro.cli(entry, args=rest, prog=f"mairl learn {name}")
     command = shlex.join(["mairl", "learn", *argv])
     if options.budget is not None and "anneal" in {f.name for f in dataclasses.fields(algorithm)}:

@@ -39,7 +39,7 @@ class ExpertRecipe:
         budget: environment steps in all.
         stages: (share of the budget, further options of the game meanwhile), in turn: shaping and random starts first,
             where they help, the game itself last.
-        seeds: trained together; the best by its mean return while training is kept.
+        seeds: trained together; the best over 200 further episodes is kept, which are not those of its evidence.
     """
 
     algorithm: PPO
@@ -105,7 +105,9 @@ def train_expert(game: str, *, seed: int = 0, budget: int | None = None, progres
             progress=progress,
         )
     assert result is not None
-    returns = [episode_returns(real, one_seed(result.learned, i), 200, False).mean() for i in range(recipe.seeds)]
+    returns = [
+        episode_returns(real, one_seed(result.learned, i), 200, False, seed=99).mean() for i in range(recipe.seeds)
+    ]
     return one_seed(result.learned, int(np.argmax(returns)))
 
 
@@ -127,12 +129,13 @@ def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int) 
         returns = episode_returns(make_game(game), expert, 1000, greedy)
         mean, interval = mean_interval(returns.mean(1))
         measured[name] = {"return_mean": mean, "return_ci95": interval, "per_agent": returns.mean(0).tolist()}
-    command = f"python -m mairl.recipes.experts {game} -o FOLDER --seed {seed}"
+    command = f"python -m mairl.recipes.experts {game} -o FOLDER --seed {seed} --budget {budget}"
     return {
         "game": game,
         "command": command,
         "seed": seed,
-        "env_steps": budget,
+        "env_steps_per_seed": budget,
+        "seeds_trained": recipe_for(game).seeds,
         "wall_s": wall_s,
         **measured,
         **provenance(),

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mairl.core.errors import InvalidData, InvalidGame
-from mairl.games.overcooked import LAYOUTS, Overcooked, parse_layout
-from mairl.games.overcooked import human
+from mairl.games.overcooked import LAYOUTS, Overcooked, human, parse_layout
 from mairl.games.overcooked.types import DISH, NOTHING, ONION
 from mairl.testing.game_contract import check_game
 
@@ -29,8 +28,6 @@ def run(game, plans, state=None):
         paid.append(np.asarray(timestep.reward))
         soups += float(timestep.info["soups"].sum())
     return state, np.array(paid), soups
-
-
 
 
 def test_starts_facing_north_with_empty_hands():
