@@ -3,7 +3,7 @@
     carry = init(key[seed])                                   vmap over seeds
     for chunk in chunks:                                      host: log, evaluate, select, checkpoint
         for iteration in chunk:                               device: scan
-            rollout = play(game, behaviour(state))            (host games: stepped in host processes)
+            rollout = play(game, behaviour(state))
             state, metrics = update(key, state, game, data, rollout)
 
 Every key is derived from (seed, iteration), so that a run resumed from a checkpoint repeats the uninterrupted one bit
@@ -141,14 +141,13 @@ def fit(
     if held is not None:
         held = held.observed(game)
     collection = algorithm.collection(game)
-    if collection is not None and not game.pure:
-        from mairl.algorithms.fit_host import HostCollector
-
-        collector = HostCollector(game, collection, seeds)
-    else:
-        collector = None
     if not game.pure:
-        episodes = episodes if collector is not None else 0
+        if collection is not None:
+            raise Unsupported(
+                f"{type(algorithm).__name__} plays while it learns, and {type(game).__name__} cannot be played on the "
+                "device: learn offline (offline=True, or bc)"
+            )
+        episodes = 0
     per_iteration = collection.size if collection is not None else 1
     iterations = max(1, math.ceil(budget / per_iteration))
     evaluations = min(evaluations, iterations)
@@ -180,17 +179,13 @@ def fit(
         for chunk in range(done, evaluations):
             before = time.perf_counter()
             first, last = int(edges[chunk]), int(edges[chunk + 1])
-            if collector is None:
-                carry, metrics = _run_chunk(
-                    (algorithm, game, data, key_loop, jnp.asarray(first)), carry, last - first, names
-                )
-            else:
-                carry, metrics = collector.run_chunk(algorithm, data, key_loop, carry, first, last, names, _update_one)
+            shared = (algorithm, game, data, key_loop, jnp.asarray(first))
+            carry, metrics = _run_chunk(shared, carry, last - first, names)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before
             learned = _results(algorithm, carry)
-            measured = _evaluate(learned, game, held, key_eval, chunk, episodes, collector)
+            measured = _evaluate(learned, game, held, key_eval, chunk, episodes)
             measured |= {name: np.asarray(_measure(f, learned)) for name, f in (measures or {}).items()}
             improved = best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
             stale = 0 if improved else stale + 1
@@ -208,8 +203,6 @@ def fit(
                 break
     finally:
         bar.close()
-        if collector is not None:
-            collector.close()
     failures = _failures(seeds, carry, names, per_iteration)
     result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
     if folder is not None:
@@ -366,14 +359,11 @@ def _likelihoods(policy, game, held):
     return eqx.filter_vmap(lambda p: log_likelihood(p, game, held))(policy)
 
 
-def _evaluate(learned, game, held, key_eval, chunk, episodes, collector) -> dict[str, np.ndarray]:
+def _evaluate(learned, game, held, key_eval, chunk, episodes) -> dict[str, np.ndarray]:
     measured: dict[str, np.ndarray] = {}
     if episodes > 0:
-        if collector is not None:
-            returns = collector.returns(learned.policy, chunk, episodes)
-        else:
-            keys = jax.vmap(lambda k: jax.random.fold_in(k, chunk))(key_eval)
-            returns = np.asarray(_returns(learned.policy, game, keys, episodes))
+        keys = jax.vmap(lambda k: jax.random.fold_in(k, chunk))(key_eval)
+        returns = np.asarray(_returns(learned.policy, game, keys, episodes))
         measured["return/agent_mean"] = returns.mean(1)
         measured |= {f"return/agent_{i}": returns[:, i] for i in range(returns.shape[1])}
     if held is not None:

@@ -84,7 +84,7 @@ def evaluate(
 
 def behaviour(learned, game, data: Demonstrations, expert, seed: int, limit: int = 4096) -> dict[str, Any]:
     """Behavioural error on the expert's states and on the learner's, with intervals over seeds."""
-    index = jnp.linspace(0, data.num_steps - 1, min(limit, data.num_steps)).astype(jnp.int32)
+    index = jnp.asarray(np.random.default_rng(seed).permutation(data.num_steps)[:limit])
     steps = observe(game, data.observed(game).transition(index) if game.pure else data.transition(index))
     log_likelihood, disagreement = (np.asarray(x) for x in action_fits(learned.policy, steps))
     result = {
@@ -174,12 +174,15 @@ def _pays(found, truth, mask, actions, game) -> dict[str, Any]:
     for i in range(truth.shape[1]):
         here, f, t = mask[:, i], found[:, i], truth[:, i]
         levels = np.unique(np.round(t[here], 4))
-        levels = levels if len(levels) <= 12 else np.quantile(t[here], np.linspace(0, 1, 6))
-        rows = []
-        for level in levels:
-            at = here & (np.abs(t - level) < 1e-3)
-            if at.any():
-                rows.append({"true": float(level), "recovered": float(f[at].mean()), "steps": int(at.sum())})
+        if len(levels) > 12:  # many values: equal shares of the steps, in order of the true reward
+            groups = [np.flatnonzero(here)[part] for part in np.array_split(np.argsort(t[here]), 6)]
+        else:
+            groups = [np.flatnonzero(here & (np.abs(t - level) < 1e-3)) for level in levels]
+        rows = [
+            {"true": float(t[at].mean()), "recovered": float(f[at].mean()), "steps": len(at)}
+            for at in groups
+            if len(at)
+        ]
         by_truth.append(rows)
         if actions.ndim == 2:
             taken = [here & (actions[:, i] == a) for a in range(len(names))]

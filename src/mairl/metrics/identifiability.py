@@ -26,8 +26,8 @@ def coverage(data: Demonstrations, space) -> dict[str, Any]:
             taken = np.bincount(actions[:, :, i][mask[:, :, i]], minlength=space.n)
             never.append(np.flatnonzero(taken == 0).tolist())
     sentences = [
-        "A reward is recovered up to a constant and, for each agent, up to potential-based shaping: both leave "
-        "every best response as it is. Distances that allow for them (EPIC, STARC, correlations) are the ones to read.",
+        "A reward is recovered up to a constant, its scale and, for each agent, potential-based shaping: all leave "
+        "every best response as it is. Correlations see neither constant nor scale; shaping they do see.",
         "In general-sum games only the reward averaged over the others' policies is identified; the joint one "
         "is one of many that agree with it.",
         f"The recording shows {distinct:,} distinct situations in {data.num_steps:,} steps. Elsewhere the reward is "

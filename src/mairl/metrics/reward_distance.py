@@ -11,25 +11,32 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-TINY = 1e-10
-"""Below this variance a reward counts as constant."""
+TINY = 1e-12
+"""A reward whose variance is below this share of its mean square counts as constant."""
+
+
+def is_constant(x: Float[np.ndarray, " n"]) -> bool:
+    """Whether the values differ by no more than rounding."""
+    return len(x) == 0 or bool(np.var(x) <= TINY * np.mean(np.square(x)))
 
 
 def affine_fit(found: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]) -> dict[str, float | None]:
     """The least-squares fit truth ≈ a · found + b with a ≥ 0: its mean squared error, its share of the truth's
     variance, and a. A constant `found` fits with a = 0."""
     var_x, var_y = float(np.var(found)), float(np.var(truth))
-    slope = max(0.0, float(np.mean((found - found.mean()) * (truth - truth.mean()))) / var_x) if var_x > TINY else 0.0
+    covariance = float(np.mean((found - found.mean()) * (truth - truth.mean())))
+    slope = 0.0 if is_constant(found) else max(0.0, covariance / var_x)
     residual = truth - truth.mean() - slope * (found - found.mean())
     mse = float(np.mean(residual**2))
-    return {"mse": mse, "unexplained": mse / var_y if var_y > TINY else None, "slope": slope}
+    return {"mse": mse, "unexplained": None if is_constant(truth) else mse / var_y, "slope": slope}
 
 
 def pearson(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float | None:
     """Correlation; None if either is constant."""
+    if is_constant(a) or is_constant(b):
+        return None
     a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt(np.mean(a**2) * np.mean(b**2)))
-    return float(np.mean(a * b)) / scale if scale > TINY else None
+    return float(np.mean(a * b) / np.sqrt(np.mean(a**2) * np.mean(b**2)))
 
 
 def ranks(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -71,10 +78,11 @@ def epic_distance(first, second, state_weight, action_weight, discount: float) -
     weight = np.einsum("s,a,t->sat", state_weight, action_weight, state_weight)
     a = epic_canonical(first, state_weight, action_weight, discount)
     b = epic_canonical(second, state_weight, action_weight, discount)
+    for form, reward in ((a, first), (b, second)):  # what is left of pure shaping is rounding
+        if np.sum(weight * form**2) <= TINY * np.sum(weight * np.square(reward)):
+            return None
     a, b = a - np.sum(weight * a), b - np.sum(weight * b)
     scale = float(np.sqrt(np.sum(weight * a**2) * np.sum(weight * b**2)))
-    if scale <= TINY:
-        return None
     return float(np.sqrt(max(0.0, (1 - float(np.sum(weight * a * b)) / scale) / 2)))
 
 
@@ -101,7 +109,7 @@ def starc_distance(
         value = np.linalg.solve(np.eye(len(pay)) - discount * move, pay)
         form = reward + discount * flow @ value - value[:, None]
         size = np.linalg.norm(form)
-        return None if size <= TINY else form / size
+        return None if size**2 <= TINY * np.sum(np.square(reward)) else form / size
 
     a, b = canonical(np.asarray(first, np.float64)), canonical(np.asarray(second, np.float64))
     return None if a is None or b is None else float(np.linalg.norm(a - b) / 2)
@@ -117,6 +125,8 @@ def compare(
     result = []
     for i in range(truth.shape[1]):
         x, y = np.asarray(found[mask[:, i], i], np.float64), np.asarray(truth[mask[:, i], i], np.float64)
+        if len(x) == 0:
+            x, y = np.zeros(1), np.zeros(1)
         fit = affine_fit(x, y)
         result.append(
             {
@@ -126,8 +136,8 @@ def compare(
                 "pearson": pearson(x, y),
                 "spearman": spearman(x, y),
                 "pearson_distance": pearson_distance(x, y),
-                "found_constant": bool(np.var(x) <= TINY),
-                "truth_constant": bool(np.var(y) <= TINY),
+                "found_constant": is_constant(x),
+                "truth_constant": is_constant(y),
             }
         )
     return result

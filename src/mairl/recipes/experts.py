@@ -65,7 +65,6 @@ RECIPES: dict[str, ExpertRecipe] = {
     ),
     "overcooked": ExpertRecipe(_OVERCOOKED, 3_000_000, _KITCHEN_STAGES),
     "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 6_000_000, _KITCHEN_STAGES),
-    "intersection": ExpertRecipe(_ppo(num_envs=128, num_steps=13, discount=0.95), 2_000_000),
 }
 """Game id to recipe. Other games, and other options of these, start from the recipe of the id or from the last one."""
 

@@ -20,7 +20,6 @@ LEARNERS: dict[tuple[str, str], dict[str, Any]] = {
     ("mamql", "gems-random"): {"budget": 150_000},
     ("mamql", "overcooked"): {"budget": 60_000},
     ("mamql", "overcooked-cook5"): {"budget": 100_000},
-    ("mamql", "intersection"): {"budget": 100_000},
 }
 """(algorithm id, game id) to fields that differ from the algorithm's defaults; "budget" is the number of steps."""
 

@@ -111,6 +111,17 @@ def sentences(facts, rows, evaluation) -> list[str]:
     ]
     rule = "its held-out likelihood was best" if facts.get("select") == "heldout" else "training ended"
     said.append(f"Each seed's result is the one where {rule}; the true reward selects nothing.")
+    reward = (evaluation or {}).get("reward") or {}
+    for i, one in enumerate(reward.get(reward.get("headline", ""), [])):
+        unexplained = one["unexplained"]["mean"]
+        if one["found_constant"]:
+            said.append(f"Agent {i}'s recovered reward is constant: nothing was recovered.")
+        elif unexplained is not None and unexplained > 0.8:
+            said.append(
+                f"Agent {i}'s recovered reward, step by step, explains {100 * (1 - unexplained):.0f}% of the true one's "
+                "variance. It may still differ by shaping only, which these numbers do not see: mairl transfer tells "
+                "whether fresh agents can learn from it. Do not read single payments as the truth."
+            )
     if evaluation:
         said += evaluation.get("identifiability", {}).get("sentences", [])
     else:
@@ -185,7 +196,7 @@ def behaviour_plots(facts, game: MarkovGame | None, learned: Learned) -> list[tu
         return []
     from mairl.core.transition import observe
 
-    index = jnp.linspace(0, data.num_steps - 1, min(2048, data.num_steps)).astype(jnp.int32)
+    index = jnp.asarray(np.random.default_rng(0).permutation(data.num_steps)[:2048])
     steps = eqx.filter_jit(lambda t: observe(game, t))(data.transition(index))
 
     @eqx.filter_jit

@@ -34,14 +34,13 @@ from mairl.metrics.intervals import mean_interval
 from mairl.networks.rewards import reward_of
 from mairl.recipes import learner_recipe, load_expert
 
-GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5", "intersection")
+GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5")
 ALGORITHMS = ("bc", "iq-independent", "iq-ma-joint", "iq-ma-slice", "ma-airl", "mamql")
 DEMO_STEPS = {
     "gems": 20_000,
     "gems-random": 20_000,
     "overcooked": 2_000,
     "overcooked-cook5": 2_000,
-    "intersection": 70_000,
 }
 """The paper's "Expert Data Steps"."""
 
@@ -309,7 +308,7 @@ def figure2(
     *,
     budget_name: str,
     seeds: int,
-    games: tuple[str, ...] = ("gems", "overcooked-cook5", "intersection"),
+    games: tuple[str, ...] = ("gems", "overcooked-cook5"),
     algorithms: tuple[str, ...] = ("mamql", "ma-airl", "iq-ma-joint"),
     command: str = "",
 ) -> list[dict[str, Any]]:

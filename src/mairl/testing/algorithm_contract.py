@@ -66,14 +66,15 @@ def check_algorithm(
     check_traces_alike(algorithm, game, data, collection, key)
     keys = jax.random.split(key, 3)
     train = _trainer(algorithm, game, collection, updates)
-    states, results = train(keys[:2], data, jnp.zeros(()))
-    _same((states, results), train(keys[:2], data, jnp.zeros(())), "two runs with one key differ")
-    others, _ = train(keys[jnp.array([0, 2])], data, jnp.zeros(()))
+    untainted = jnp.zeros((), jnp.float32)
+    states, results = train(keys[:2], data, untainted)
+    _same((states, results), train(keys[:2], data, untainted), "two runs with one key differ")
+    others, _ = train(keys[jnp.array([0, 2])], data, untainted)
     _same(_seed(states, 0), _seed(others, 0), "a seed's state depends on the seeds beside it")
     _need(not _equal(_seed(states, 0), _seed(states, 1)), "two keys gave the same state: keys are not used")
     if not reads_reward:
         hidden = _without_reward(data)
-        found = train(keys[:2], hidden, jnp.full((), jnp.nan))
+        found = train(keys[:2], hidden, jnp.full((), jnp.nan, jnp.float32))
         _same((states, results), found, "the learner reads the true reward: with NaN in its place it learns otherwise")
     learned = _seed(results, 0)
     steps = _some_steps(game, data, key)
@@ -230,13 +231,20 @@ def _trainer(algorithm, game, collection, updates: int):
         key_init, key_env, key_loop = jax.random.split(key, 3)
         state = algorithm.init(key_init, game, data)
         env = None if collection is None else reset(game, key_env, collection.num_envs)
-        for k in jax.random.split(key_loop, updates):
-            key_play, key_update = jax.random.split(k)
+        dynamic, static = eqx.partition((state, env), eqx.is_array)
+
+        def step(dynamic, key):
+            state, env = eqx.combine(dynamic, static)
+            key_play, key_update = jax.random.split(key)
             rollout = None
             if collection is not None:
                 env, rollout = play(game, algorithm.behaviour(state), key_play, env, collection.num_steps)
                 rollout = eqx.tree_at(lambda t: t.reward, rollout, rollout.reward + taint)
             state, _ = algorithm.update(key_update, state, game, data, rollout)
+            return eqx.filter((state, env), eqx.is_array), None
+
+        dynamic, _ = jax.lax.scan(step, dynamic, jax.random.split(key_loop, updates))
+        state, _ = eqx.combine(dynamic, static)
         return eqx.filter(state, eqx.is_array), algorithm.result(state)
 
     return eqx.filter_jit(eqx.filter_vmap(one, in_axes=(0, None, None)))
@@ -253,7 +261,7 @@ def _rollout_spec(game: MarkovGame, collection: Collection | None) -> Transition
 def _without_reward(data: Demonstrations | None) -> Demonstrations | None:
     if data is None or data.true_reward is None:
         return data
-    return eqx.tree_at(lambda d: d.true_reward, data, jnp.full_like(data.true_reward, jnp.nan))
+    return eqx.tree_at(lambda d: d.true_reward, data, data.true_reward * jnp.nan)
 
 
 def _some_steps(game: MarkovGame, data: Demonstrations | None, key: Key[Array, ""]) -> Transition:
