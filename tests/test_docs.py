@@ -1,0 +1,53 @@
+"""README and examples run as they stand; what they name exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mairl.algorithms.registry import ALGORITHMS, make_algorithm
+from mairl.cli import COMMANDS
+from mairl.games import GAMES, make_game
+from mairl.recipes import EXPERTS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def run_python(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_readme_example_runs(tmp_path):
+    code = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(code) == 1
+    assert len([line for line in code[0].splitlines() if line.strip()]) <= 10
+    assert len(run_python(code[0], tmp_path).splitlines()) == 2
+    assert (tmp_path / "runs" / "quickstart" / "learned.json").exists()
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_examples_run(example, tmp_path):
+    assert run_python(example.read_text(encoding="utf-8"), tmp_path)
+
+
+def test_the_readme_names_what_there_is():
+    for name in [*ALGORITHMS, *GAMES]:
+        assert f"`{name}`" in README, name
+    for line in re.findall(r"^    (mairl .*?)(?:   |$)", README, re.M):
+        assert shlex.split(line)[1] in COMMANDS, line
+    for path in re.findall(r"`((?:experiments|benchmarks)/[\w/.]+\.json)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_everything_listed_can_be_built():
+    for name in ALGORITHMS:
+        make_algorithm(name)
+    for name in GAMES:
+        make_game(name)
+    assert set(EXPERTS) <= set(GAMES)
