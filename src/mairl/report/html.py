@@ -118,9 +118,9 @@ def sentences(facts, rows, evaluation) -> list[str]:
             said.append(f"Agent {i}'s recovered reward is constant: nothing was recovered.")
         elif unexplained is not None and unexplained > 0.8:
             said.append(
-                f"Agent {i}'s recovered reward, step by step, explains {100 * (1 - unexplained):.0f}% of the variance "
-                "of the true one. It may still differ by shaping only, which these numbers do not see: mairl transfer tells "
-                "whether fresh agents can learn from it. Do not read single payments as the truth."
+                f"Agent {i}'s recovered reward explains {100 * (1 - unexplained):.0f}% of the variance of the true one, "
+                "step by step. It may still differ by shaping only, which these numbers do not see: mairl transfer "
+                "tells whether fresh agents can learn from it. Do not read single payments as the truth."
             )
     if evaluation:
         said += evaluation.get("identifiability", {}).get("sentences", [])
