@@ -27,6 +27,7 @@ from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
 from mairl.algorithms.run_folder import RunFolder
+from mairl.algorithms.spread import gather, over_seeds, seed_mesh, spread
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -158,7 +159,8 @@ def fit(
     names = _metric_names(algorithm, game, data, collection)
     carry = _init(algorithm, game, data, collection, key_init)
     if start is not None:
-        carry = eqx.tree_at(lambda c: c.state, carry, start)
+        # A copy: the loop reuses the memory of what it starts from.
+        carry = eqx.tree_at(lambda c: c.state, carry, jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, start))
     best = _Best(select, held is not None)
 
     folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
@@ -172,38 +174,41 @@ def fit(
             carry = _with_arrays(carry, arrays)
             best.restore(extra, algorithm, carry)
             spent = rows[-1]["wall_s"] if rows else 0.0
+    mesh = seed_mesh(len(seeds))
+    carry, key_loop, key_eval = spread((carry, key_loop, key_eval), mesh)
     bar = _Progress(progress, iterations * per_iteration, "updates" if collection is None else "steps")
     start, last_saved, compile_s = time.perf_counter() - float(spent or 0.0), time.perf_counter(), 0.0
-    stale = 0
+    patience = patience if held is not None else None
     try:
         for chunk in range(done, evaluations):
+            if patience is not None and best.stale >= patience:
+                break
             before = time.perf_counter()
             first, last = int(edges[chunk]), int(edges[chunk + 1])
             shared = (algorithm, game, data, key_loop, jnp.asarray(first))
-            carry, metrics = _run_chunk(shared, carry, last - first, names)
+            carry, metrics = _run_chunk(shared, carry, last - first, names, mesh)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before
             learned = _results(algorithm, carry)
-            measured = _evaluate(learned, game, held, key_eval, chunk, episodes)
+            measured = _evaluate(learned, game, held, key_eval, chunk, episodes, mesh)
+            learned = gather(learned, mesh)
             measured |= {name: np.asarray(_measure(f, learned)) for name, f in (measures or {}).items()}
-            improved = best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
-            stale = 0 if improved else stale + 1
+            best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
             part = _rows(
                 seeds, chunk, last, per_iteration, collection, carry, metrics, measured, time.perf_counter() - start
             )
             rows += part
             bar.show(last * per_iteration, part)
-            final = chunk == evaluations - 1 or (patience is not None and held is not None and stale >= patience)
+            final = chunk == evaluations - 1 or (patience is not None and best.stale >= patience)
             if folder is not None:
                 due = final or time.perf_counter() - last_saved >= checkpoint_seconds
                 folder.write_chunk(chunk, part, (_arrays(carry), best.extra()) if due else None)
                 last_saved = time.perf_counter() if due else last_saved
-            if final:
-                break
     finally:
         bar.close()
     failures = _failures(seeds, carry, names, per_iteration)
+    carry = gather(carry, mesh)
     result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
     if folder is not None:
         facts = {
@@ -305,25 +310,32 @@ def _watched(state):
 
 
 @eqx.filter_jit(donate="all-except-first")
-def _run_chunk(shared, carry, iterations: int, names: tuple[str, ...]):
+def _run_chunk(shared, carry, iterations: int, names: tuple[str, ...], mesh: Mesh | None = None):
     algorithm, game, data, key_loop, first = shared
-    collection = algorithm.collection(game)
     dynamic, static = eqx.partition(carry, eqx.is_array)
+    common, common_static = eqx.partition((algorithm, game, data), eqx.is_array)
 
-    def one(key, dynamic, iteration):
-        carry = eqx.combine(dynamic, static)
-        key_play, key_update = jax.random.split(jax.random.fold_in(key, iteration))
-        env, rollout = carry.env, None
-        if collection is not None:
-            env, rollout = play(game, algorithm.behaviour(carry.state), key_play, env, collection.num_steps)
-        carry, values = _update_one(algorithm, game, data, names, key_update, carry, env, rollout, iteration)
-        return eqx.filter(carry, eqx.is_array), values
+    def run(per_seed, common):
+        dynamic, keys = per_seed
+        (algorithm, game, data), first = eqx.combine(common[0], common_static), common[1]
+        collection = algorithm.collection(game)
 
-    def step(dynamic, iteration):
-        return jax.vmap(one, in_axes=(0, 0, None))(key_loop, dynamic, iteration)
+        def one(key, dynamic, iteration):
+            carry = eqx.combine(dynamic, static)
+            key_play, key_update = jax.random.split(jax.random.fold_in(key, iteration))
+            env, rollout = carry.env, None
+            if collection is not None:
+                env, rollout = play(game, algorithm.behaviour(carry.state), key_play, env, collection.num_steps)
+            carry, values = _update_one(algorithm, game, data, names, key_update, carry, env, rollout, iteration)
+            return eqx.filter(carry, eqx.is_array), values
 
-    dynamic, values = jax.lax.scan(step, dynamic, first + jnp.arange(iterations))
-    mean = jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
+        def step(dynamic, iteration):
+            return jax.vmap(one, in_axes=(0, 0, None))(keys, dynamic, iteration)
+
+        dynamic, values = jax.lax.scan(step, dynamic, first + jnp.arange(iterations))
+        return dynamic, jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
+
+    dynamic, mean = over_seeds(run, mesh)((dynamic, key_loop), (common, first))
     return eqx.combine(dynamic, static), {n: mean[:, i] for i, n in enumerate(names)}
 
 
@@ -333,11 +345,23 @@ def _results(algorithm, carry):
 
 
 @eqx.filter_jit
-def _returns(policy, game, keys, episodes: int):
-    def one(policy, key):
+def _returns(policy, game, keys, episodes: int, mesh: Mesh | None = None):
+    def one(policy, key, game):
         return jnp.mean(play_episodes(game, policy, key, episodes).returns, axis=0)
 
-    return eqx.filter_vmap(one)(policy, keys)
+    return _for_each_seed(one, (policy, keys), game, mesh)
+
+
+def _for_each_seed(function, per_seed, shared, mesh):
+    """`function(*per_seed, shared)` for each seed, spread over devices."""
+    dynamic, static = eqx.partition(per_seed, eqx.is_array)
+    common, common_static = eqx.partition(shared, eqx.is_array)
+
+    def run(dynamic, common):
+        shared = eqx.combine(common, common_static)
+        return jax.vmap(lambda d: function(*eqx.combine(d, static), shared))(dynamic)
+
+    return over_seeds(run, mesh)(dynamic, common)
 
 
 def log_likelihood(policy, game: MarkovGame, data: Demonstrations, limit: int = 4096) -> Array:
@@ -355,8 +379,8 @@ def log_likelihood(policy, game: MarkovGame, data: Demonstrations, limit: int = 
 
 
 @eqx.filter_jit
-def _likelihoods(policy, game, held):
-    return eqx.filter_vmap(lambda p: log_likelihood(p, game, held))(policy)
+def _likelihoods(policy, game, held, mesh: Mesh | None = None):
+    return _for_each_seed(lambda policy, shared: log_likelihood(policy, *shared), (policy,), (game, held), mesh)
 
 
 def _evaluate(learned, game, held, key_eval, chunk, episodes) -> dict[str, np.ndarray]:

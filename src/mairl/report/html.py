@@ -118,7 +118,7 @@ def sentences(facts, rows, evaluation) -> list[str]:
             said.append(f"Agent {i}'s recovered reward is constant: nothing was recovered.")
         elif unexplained is not None and unexplained > 0.8:
             said.append(
-                f"Agent {i}'s recovered reward explains {100 * (1 - unexplained):.0f}% of the variance of the true one, "
+                f"Agent {i}'s recovered reward explains {100 * (1 - unexplained):.0f}% of the true one's variance, "
                 "step by step. It may still differ by shaping only, which these numbers do not see: mairl transfer "
                 "tells whether fresh agents can learn from it. Do not read single payments as the truth."
             )
