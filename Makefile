@@ -18,7 +18,7 @@ test: $(VENV)/.installed-test
 gates:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest
 
 $(BIN)/python:
