@@ -23,6 +23,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
@@ -109,7 +110,9 @@ def fit(
 
     Args:
         budget: environment steps per seed; for offline learners, gradient updates.
-        seeds: how many (0 … n-1), or which.
+        seeds: how many (0 … n-1), or which. They are spread over this host's devices where their number allows. One
+            seed's result does not depend on others or on devices but for rounding (last bits at first, which long
+            training amplifies): the same bits need the same seeds and devices.
         evaluations: how often to evaluate, evenly spread; also how often metrics are written.
         episodes: played for each evaluation and seed with sampled actions (0: none, as when the game cannot be played).
         held_out: share of the episodes kept from learning to measure likelihood, or a recording to measure it on.
@@ -133,6 +136,8 @@ def fit(
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise Unsupported(f"seeds must be distinct and at least one, got {seeds}")
+    if budget < 1 or evaluations < 1:
+        raise Unsupported(f"budget and evaluations must be at least 1, got {budget} and {evaluations}")
     if data is not None:
         data.check_fits(game)
     algorithm.check(game, data)
@@ -160,7 +165,9 @@ def fit(
     carry = _init(algorithm, game, data, collection, key_init)
     if start is not None:
         # A copy: the loop reuses the memory of what it starts from.
-        carry = eqx.tree_at(lambda c: c.state, carry, jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, start))
+        carry = eqx.tree_at(
+            lambda c: c.state, carry, jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, start)
+        )
     best = _Best(select, held is not None)
 
     folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
@@ -383,15 +390,15 @@ def _likelihoods(policy, game, held, mesh: Mesh | None = None):
     return _for_each_seed(lambda policy, shared: log_likelihood(policy, *shared), (policy,), (game, held), mesh)
 
 
-def _evaluate(learned, game, held, key_eval, chunk, episodes) -> dict[str, np.ndarray]:
+def _evaluate(learned, game, held, key_eval, chunk, episodes, mesh) -> dict[str, np.ndarray]:
     measured: dict[str, np.ndarray] = {}
     if episodes > 0:
         keys = jax.vmap(lambda k: jax.random.fold_in(k, chunk))(key_eval)
-        returns = np.asarray(_returns(learned.policy, game, keys, episodes))
+        returns = np.asarray(_returns(learned.policy, game, keys, episodes, mesh))
         measured["return/agent_mean"] = returns.mean(1)
         measured |= {f"return/agent_{i}": returns[:, i] for i in range(returns.shape[1])}
     if held is not None:
-        each = np.asarray(_likelihoods(learned.policy, game, held))
+        each = np.asarray(_likelihoods(learned.policy, game, held, mesh))
         measured["heldout_log_likelihood"] = each.mean(1)
         measured |= {f"heldout_log_likelihood/agent_{i}": each[:, i] for i in range(each.shape[1])}
     return measured
@@ -403,39 +410,42 @@ def _measure(function, learned):
 
 
 class _Best:
-    """Keeps, for each seed, the result that the selection rule asks for."""
+    """Keeps, for each seed, the result that the selection rule asks for, and counts evaluations without progress."""
 
     def __init__(self, select: str, have_held_out: bool):
         self.rule = "heldout" if select == "heldout" and have_held_out else "last"
         self.learned: Any = None
         self.score: np.ndarray | None = None
+        self.stale = 0
 
-    def offer(self, learned, score, alive) -> bool:
-        """Takes each living seed's result if its score is the best so far; says whether any was."""
-        if self.rule == "last" or score is None:
-            return True
-        if self.score is None or self.learned is None:
-            self.learned, self.score = learned, np.array(score, np.float64)
-            return True
-        better = alive & (score > self.score)
-        if better.any():
-            self.score = np.where(better, score, self.score)
-            self.learned = _choose(jnp.asarray(better), learned, self.learned)
-        return bool(better.any())
+    def offer(self, learned, score, alive) -> None:
+        """Takes each living seed's result if its score is the best so far."""
+        if score is None:
+            return
+        better = np.ones_like(alive) if self.score is None else alive & (score > self.score)
+        self.stale = 0 if better.any() else self.stale + 1
+        if not better.any():
+            return
+        self.score = np.array(score, np.float64) if self.score is None else np.where(better, score, self.score)
+        if self.rule == "heldout":
+            self.learned = learned if self.learned is None else _choose(jnp.asarray(better), learned, self.learned)
 
     def result(self, last):
         return last if self.learned is None else self.learned
 
     def extra(self) -> dict[str, np.ndarray]:
-        if self.learned is None or self.score is None:
+        if self.score is None:
             return {}
-        return {"score": self.score, **{f"best_{k}": v for k, v in _arrays(self.learned).items()}}
+        best = {} if self.learned is None else _arrays(self.learned)
+        return {"score": self.score, "stale": np.asarray(self.stale), **{f"best_{k}": v for k, v in best.items()}}
 
     def restore(self, extra, algorithm, carry):
-        if extra:
-            self.score = extra["score"]
-            like = _results(algorithm, carry)
-            self.learned = _with_arrays(like, {k.removeprefix("best_"): v for k, v in extra.items() if k != "score"})
+        if not extra:
+            return
+        self.score, self.stale = extra["score"], int(extra.get("stale", 0))
+        best = {k.removeprefix("best_"): v for k, v in extra.items() if k.startswith("best_")}
+        if best:
+            self.learned = _with_arrays(_results(algorithm, carry), best)
 
 
 @eqx.filter_jit
