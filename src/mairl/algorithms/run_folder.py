@@ -2,6 +2,7 @@
 
     RUN.partial/chunks/00003/metrics.parquet     one part per evaluation
     RUN.partial/chunks/00003/state/              newest checkpoint (Orbax); older ones are deleted
+    RUN.partial/result/                          being written, once all chunks are there
     RUN/run.json  metrics.parquet  learned/      once complete
 
 A chunk is written under a temporary name and renamed, so its metrics and its checkpoint appear together or not at all.
@@ -100,15 +101,18 @@ class RunFolder:
                     shutil.rmtree(older / "state")
 
     def finish(self, learned: Learned, rows: list[dict], facts: dict[str, Any]) -> None:
-        """Writes the result and lets the run appear."""
-        learned.save(self.partial / "learned")
-        write_rows(rows, self.partial / "metrics.parquet")
-        (self.partial / "run.json").write_text(json.dumps({**provenance(), **facts}, indent=1))
-        write_tensorboard(rows, self.partial / "tensorboard")
-        shutil.rmtree(self.chunks)
+        """Writes the result and lets the run appear. Checkpoints go last: killed here, a run resumes here."""
+        result = self.partial / "result"
+        if result.exists():
+            shutil.rmtree(result)
+        learned.save(result / "learned")
+        write_rows(rows, result / "metrics.parquet")
+        (result / "run.json").write_text(json.dumps({**provenance(), **facts}, indent=1))
+        write_tensorboard(rows, result / "tensorboard")
         if self.out.exists() and self.overwrite:
             shutil.rmtree(self.out)
-        os.rename(self.partial, self.out)
+        os.rename(result, self.out)
+        shutil.rmtree(self.partial)
 
 
 def write_rows(rows: list[dict], path: Path) -> None:
