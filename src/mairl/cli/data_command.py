@@ -11,6 +11,8 @@ import tyro
 from mairl.cli.output import emit
 from mairl.core.errors import InvalidData
 from mairl.data import store
+from mairl.data.demonstrations import Metadata
+from mairl.data.table import Mapping, read_table
 
 
 def info(store_path: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> None:
@@ -78,10 +80,41 @@ def import_humans(
     emit(facts, json, lines)
 
 
+def import_table(
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    mapping: Annotated[Mapping, tyro.conf.arg(name="")] = Mapping(),
+    game: str = "",
+    source: str = "",
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Imports recordings in CSV, NPZ or Parquet.
+
+    Args:
+        paths: one or more tables with the same columns.
+        out: recording (STORE) to create.
+        mapping: which columns mean what.
+        game: id of the game, if it is one of ours.
+        source: who acted.
+        overwrite: replace an existing recording.
+        json: print one JSON object.
+    """
+    data = read_table(list(paths), mapping, Metadata.of(game, source))
+    store.save(data, out, overwrite=overwrite)
+    facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
+    emit(
+        facts,
+        json,
+        [f"{out}: {data.num_episodes} episodes, {data.num_steps:,} joint steps of {data.num_agents} agents"],
+    )
+
+
 def main(argv: list[str]) -> None:
     """Dispatches `import FORMAT`, `info` and `validate`."""
     commands = {"info": info, "validate": validate}
-    formats = {"overcooked-human": import_humans}
+    formats = {"overcooked-human": import_humans, "table": import_table}
     if argv[:1] == ["import"]:
         if len(argv) < 2 or argv[1] not in formats:
             raise InvalidData(f"mairl data import FORMAT …: the formats are {', '.join(formats)}")
