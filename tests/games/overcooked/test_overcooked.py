@@ -140,6 +140,12 @@ def test_bad_kitchens_are_refused_with_the_reason(rows, why):
         parse_layout(rows)
 
 
+@pytest.mark.parametrize("options", [{"horizon": 0}, {"horizon": 32_768}, {"cook_time": 0}, {"cook_time": 121}])
+def test_limits_that_do_not_fit_are_refused(options):
+    with pytest.raises(InvalidGame, match="must be"):
+        Overcooked(**options)
+
+
 def test_unknown_layout_names_the_known_ones():
     with pytest.raises(InvalidGame, match="cramped_room"):
         Overcooked("crampedroom")

@@ -68,8 +68,8 @@ class Overcooked(MarkovGame):
                 f"dynamics must be 'old' or 'new' and observation 'vector' or 'grid', got {self.dynamics!r} and "
                 f"{self.observation!r}"
             )
-        if not (1 <= self.cook_time <= 120 and self.horizon >= 1):
-            raise InvalidGame(f"cook_time must be 1 … 120 and horizon positive, got {self.cook_time}, {self.horizon}")
+        if not (1 <= self.cook_time <= 120 and 1 <= self.horizon <= 32_767):  # they are kept in 8 and 16 bits
+            raise InvalidGame(f"cook_time must be 1 … 120 and horizon 1 … 32767, got {self.cook_time}, {self.horizon}")
         _ = self.kitchen
 
     @property

@@ -179,7 +179,7 @@ def read_trials(path: str | Path | None = None) -> list[Trial]:
         columns = read_table(file)
         try:
             trials += list(_trials(columns, split))
-        except (ValueError, SyntaxError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, SyntaxError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidData(
                 f"{file} holds a record that cannot be read ({type(error).__name__}: {error}): {INSTALL}"
             ) from error
