@@ -19,6 +19,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mairl.algorithms.base import Algorithm, Metrics
+from mairl.algorithms.clip import clip_by_agent_norm
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -51,7 +52,7 @@ class BC(Algorithm):
     Attributes:
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: each agent's gradient is clipped to this norm.
         label_smoothing: share of the target that is spread over all allowed actions (discrete only), in [0, 1).
         entropy: weight of the policy's entropy, which is added (nats).
         min_log_std: lower bound of log σ for vector actions, so that exact repetition cannot make likelihoods infinite.
@@ -146,7 +147,7 @@ class BC(Algorithm):
 
     def _optimiser(self) -> optax.GradientTransformation:
         decay = optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), decay)
+        return optax.chain(clip_by_agent_norm(self.max_grad_norm), decay)
 
 
 def categorical_terms(

@@ -22,6 +22,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
+from mairl.algorithms.clip import clip_by_agent_norm
 from mairl.algorithms.ppo import PPO
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
@@ -267,4 +268,4 @@ def _log_prob(policy: Policy | None, steps: Transition) -> Float[Array, "batch a
 
 
 def _optimiser(config: DiscriminatorConfig) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate))
+    return optax.chain(clip_by_agent_norm(config.max_grad_norm), optax.adam(config.learning_rate))

@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Int
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
 from mairl.algorithms.bc import categorical_terms
+from mairl.algorithms.clip import clip_by_agent_norm
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -87,7 +88,7 @@ class IQLearn(Algorithm):
             for all (independent learners: the stronger baseline, hence the default). "cloned": agents take turns
             to learn among clones of the recorded partners, which stand for n runs apart; each sees 1/n of the play.
         learning_rate: of Adam.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: each agent's gradient is clipped to this norm.
         weight_decay: AdamW's.
         batch: steps drawn from the expert, and as many from the buffer, per update.
         updates: gradient updates per iteration.
@@ -230,7 +231,7 @@ class IQLearn(Algorithm):
 
     def _optimiser(self) -> optax.GradientTransformation:
         adam = optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), adam)
+        return optax.chain(clip_by_agent_norm(self.max_grad_norm), adam)
 
 
 def check_inverse_q(name: str, game: MarkovGame, data: Demonstrations | None, offline: bool, value_term: str) -> None:

@@ -30,6 +30,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
+from mairl.algorithms.clip import clip_by_agent_norm
 from mairl.algorithms.iq_learn import check_inverse_q, new_replay
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
@@ -122,7 +123,7 @@ class MAIQLearn(Algorithm):
         chi2_on: where the square is averaged: "expert" steps (diverges easily), or "both", expert and rollout steps.
         value_term: E_ρ over "mixture" (expert and rollouts), "policy", "expert", or "initial", (1 - γ) E[V(o_0)].
         learning_rate: of Adam.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: each agent's gradient is clipped to this norm.
         weight_decay: AdamW's.
         batch: steps drawn from the expert, and as many from the buffer, per update.
         updates: gradient updates per iteration.
@@ -293,7 +294,7 @@ class MAIQLearn(Algorithm):
 
     def _optimiser(self) -> optax.GradientTransformation:
         adam = optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), adam)
+        return optax.chain(clip_by_agent_norm(self.max_grad_norm), adam)
 
 
 def by_own_action(row: Float[Array, "agent joint"], num_actions: int) -> Float[Array, "agent action others"]:

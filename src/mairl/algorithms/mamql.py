@@ -28,6 +28,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
+from mairl.algorithms.clip import clip_by_agent_norm
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -94,7 +95,7 @@ class MAMQL(Algorithm):
         reward_l2: β, weight of the mean squared reward.
         learning_rate, reward_learning_rate: of Adam.
         anneal: iterations over which both rates fall linearly to a twentieth; 0 keeps them.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: each agent's gradient is clipped to this norm.
         weight_decay: of the critic (AdamW).
         batch: steps drawn from the expert, and as many from the buffer, per update.
         updates: gradient updates per iteration.
@@ -342,7 +343,7 @@ class MAMQL(Algorithm):
         def adam(rate, decay=0.0):
             if self.anneal:
                 rate = optax.linear_schedule(rate, 0.05 * rate, self.anneal * self.updates)
-            return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adamw(rate, weight_decay=decay))
+            return optax.chain(clip_by_agent_norm(self.max_grad_norm), optax.adamw(rate, weight_decay=decay))
 
         return optax.partition(
             {

@@ -20,6 +20,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
+from mairl.algorithms.clip import clip_by_agent_norm
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -53,7 +54,7 @@ class PPO(Algorithm):
         learning_rate: of Adam; it falls linearly to `final_rate` of itself over `anneal_updates` iterations.
         anneal_updates: 0 keeps the rate.
         epochs, minibatches: passes over a rollout, and parts of each; environments are shuffled, not steps.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: each agent's gradient is clipped to this norm.
         reward_scale: rewards are multiplied by it, so that critics see numbers around 1.
         num_envs, num_steps: play per iteration; `minibatches` divides `num_envs`.
         network: sizes of policies and critics.
@@ -174,7 +175,7 @@ class PPO(Algorithm):
         if self.anneal_updates:
             steps = self.anneal_updates * self.epochs * self.minibatches
             rate = optax.linear_schedule(self.learning_rate, self.final_rate * self.learning_rate, steps)
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(rate, eps=1e-5))
+        return optax.chain(clip_by_agent_norm(self.max_grad_norm), optax.adam(rate, eps=1e-5))
 
 
 def over_steps(critic: PerAgent, obs) -> Float[Array, "time env agent"]:

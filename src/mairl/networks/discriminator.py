@@ -36,7 +36,7 @@ class DiscriminatorConfig:
         gradient_penalty: weight of the squared gradient at mixtures of expert and rollout steps; 0 leaves it out.
         spectral_limit: largest singular value of any weight matrix; 0 leaves them free.
         label_smoothing: probability of a wrong label, in [0, 0.5).
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: each agent's gradient is clipped to this norm.
         normalise: observations by their running mean and deviation.
     """
 
