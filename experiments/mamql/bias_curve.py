@@ -87,7 +87,7 @@ def draw(curve: list[dict]) -> str:
         axis.set(xscale="log", yscale="log", xlabel="α, in units of reward")
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=7.5)
-    return to_svg(figure)
+    return to_svg(figure, "policy error and reward size over alpha")
 
 
 def main() -> None:

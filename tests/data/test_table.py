@@ -112,4 +112,4 @@ def test_a_table_is_learned_from_without_a_game(tmp_path, capsys):
         assert last["heldout_log_likelihood"] > -0.45  # chance is -0.69
         main(["evaluate", str(run), "--json"])
         measured = json.loads(capsys.readouterr().out)
-        assert measured["behaviour"]["disagreement_with_demonstrations"]["mean"] < 0.2
+        assert measured["behaviour"]["disagreement"]["mean"] < 0.2

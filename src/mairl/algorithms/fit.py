@@ -225,6 +225,7 @@ def fit(
             "env_steps": 0 if collection is None else int(rows[-1]["step"] or 0),
             "failures": [dataclasses.asdict(f) for f in failures],
             "select": best.rule,
+            "held_out": held_out if isinstance(held_out, float) else None,
             **(describe or {}),
         }
         folder.finish(result.learned, rows, facts)

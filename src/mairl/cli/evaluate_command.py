@@ -9,27 +9,52 @@ from typing import Annotated
 import tyro
 
 from mairl.cli.output import emit, finite
+from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import DiscretePolicy
 from mairl.games import make_game
 from mairl.games.recorded import RecordedGame
 from mairl.metrics.evaluate import evaluate, expert_of, load_demos, read_run
+from mairl.metrics.exploitability import trained
+from mairl.recipes.experts import recipe_for
 
 
-def evaluate_run(run: Path, episodes: int = 1000, seed: int = 0) -> dict:
-    """Measures a run, writes `evaluation.json` into it and returns it."""
+def evaluate_run(run: Path, episodes: int = 1000, seed: int = 0, gap_steps: int = 0) -> dict:
+    """Measures a run, writes `evaluation.json` into it and returns it.
+
+    Args:
+        gap_steps: environment steps of training for each best response; 0 leaves exploitability out (but for tables,
+            where it is exact).
+    """
     facts, learned = read_run(run)
     data = load_demos(facts)
     name = facts.get("game", "none")
-    if name in ("none", "") and data is not None:
+    if name not in ("none", ""):
+        game = make_game(name)
+    elif data is not None:
         game = RecordedGame.of(data)
     else:
-        game = make_game(name)
+        raise InvalidData(f"{run} learned from {facts.get('demos')}, which is gone: put the recording back there")
     expert = expert_of(facts.get("demos"))
     policy = expert.policy if expert is not None and isinstance(expert.policy, DiscretePolicy) else None
     greedy = data is not None and "greedy" in data.metadata.source
+    seeds = len(facts["seeds"])
     result = evaluate(
-        learned, len(facts["seeds"]), game, data, policy, episodes=episodes, expert_greedy=greedy, seed=seed
+        learned,
+        seeds,
+        game,
+        data,
+        policy,
+        episodes=episodes,
+        expert_greedy=greedy,
+        held_out=facts.get("held_out"),
+        discount=facts["algorithm"]["config"].get("discount", 0.97),
+        seed=seed,
     )
+    if gap_steps and "exploitability" not in result:
+        if not game.pure:
+            raise Unsupported(f"exploitability trains agents in the game, and {name} cannot be played on the device")
+        best = recipe_for(name).algorithm
+        result["exploitability"] = trained(game, learned, seeds, best, gap_steps)
     result = finite(
         {"run": str(run), "algorithm": facts.get("algorithm_id"), "game": name, "seeds": facts["seeds"], **result}
     )
@@ -48,20 +73,31 @@ def lines_of(result: dict) -> list[str]:
     if "share_of_expert" in returns:
         one = returns["share_of_expert"]
         lines.append(f"  share of the expert: {_shown(one['mean'], one['ci95'])}")
-    for name, value in (result.get("behaviour") or {}).items():
-        if "mean" in value:
-            lines.append(f"  {name.replace('_', ' ')}: {_shown(value['mean'], value['ci95'])}")
-        else:
-            kl, differ = value["kl"], value["disagreement"]
+    behaviour = result.get("behaviour") or {}
+    if behaviour:
+        where = "held-out" if behaviour["held_out"] else "training"
+        for name in ("log_likelihood", "disagreement"):
+            value = behaviour[name]
+            lines.append(f"  {name.replace('_', '-')} on {where} steps: {_shown(value['mean'], value['ci95'])}")
+    for name in ("on_expert_states", "on_learner_states"):
+        if name in behaviour:
+            kl, differ = behaviour[name]["kl"], behaviour[name]["disagreement"]
+            disagreement = _shown(differ["mean"], None)
             lines.append(
-                f"  {name.replace('_', ' ')}: KL {_shown(kl['mean'], kl['ci95'])}, disagreement {differ['mean']:.3f}"
+                f"  {name.replace('_', ' ')}: KL {_shown(kl['mean'], kl['ci95'])}, disagreement {disagreement}"
             )
     reward = result.get("reward") or {}
     for kind in ("induced_reward", "reward", "shaped_reward"):
         for i, one in enumerate(reward.get(kind, [])):
-            pearson, spearman = one["pearson"]["mean"], one["spearman"]["mean"]
-            shown = "constant" if pearson is None else f"Pearson {pearson:.3f}, Spearman {spearman:.3f}"
+            if one["pearson"]["mean"] is None:
+                shown = "constant"
+            else:
+                measures = {"Pearson": "pearson", "Spearman": "spearman", "EPIC": "epic", "STARC": "starc"}
+                shown = ", ".join(f"{label} {_shown(one[key]['mean'], None)}" for label, key in measures.items())
             lines.append(f"  {kind.replace('_', ' ')}, agent {i}: {shown}")
+    gap = result.get("exploitability")
+    if gap:
+        lines.append(f"  exploitability ({gap['kind']}): {_shown(gap['nash_gap']['mean'], gap['nash_gap']['ci95'])}")
     lines += [f"  {s}" for s in (result.get("identifiability") or {}).get("sentences", [])[2:]]
     return lines
 
@@ -77,6 +113,7 @@ def command(
     *,
     episodes: int = 1000,
     seed: int = 0,
+    exploitability: int = 0,
     json: bool = False,
 ) -> None:
     """Measures a run and refreshes its report.
@@ -85,9 +122,10 @@ def command(
         run: the RUN.
         episodes: per seed and way of acting (sampled, greedy).
         seed: of the episodes.
+        exploitability: steps for which a best response to each agent's partners is trained, for every seed; 0: none.
         json: print one JSON object.
     """
-    result = evaluate_run(run, episodes, seed)
+    result = evaluate_run(run, episodes, seed, exploitability)
     from mairl.report.html import write_report
 
     page = write_report(run)

@@ -96,3 +96,38 @@ class UniformPolicy(Policy):
             return jnp.full(self.num_agents, -space.size * jnp.log(space.high - space.low))
         log_probs = jax.nn.log_softmax(self._logits(action_mask), axis=-1)
         return jnp.take_along_axis(log_probs, actions[:, None], axis=-1)[:, 0]
+
+
+class NoisyPolicy(DiscretePolicy):
+    """Another policy, its choice replaced by a uniform one with probability `noise`.
+
+    Attributes:
+        noise: in [0, 1].
+        greedy: the other policy's likeliest action instead of its distribution.
+    """
+
+    policy: DiscretePolicy
+    noise: float = eqx.field(static=True)
+    greedy: bool = eqx.field(static=True, default=False)
+
+    def log_probs(self, obs, action_mask=None) -> Float[Array, "agent action"]:
+        """See `DiscretePolicy.log_probs`; the uniform choice is among the allowed actions."""
+        log_probs = self.policy.log_probs(obs, action_mask)
+        count = log_probs.shape[-1]
+        chosen = jax.nn.one_hot(jnp.argmax(log_probs, axis=-1), count) if self.greedy else jnp.exp(log_probs)
+        allowed = jnp.ones(log_probs.shape) if action_mask is None else action_mask.astype(log_probs.dtype)
+        uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1.0)
+        mixed = (1 - self.noise) * chosen + self.noise * uniform
+        return jnp.where(mixed > 0, jnp.log(jnp.where(mixed > 0, mixed, 1.0)), -jnp.inf)
+
+    def logits(self, obs) -> Float[Array, "agent action"]:
+        """See `DiscretePolicy.logits`: with all actions allowed."""
+        return self.log_probs(obs)
+
+    def sample(self, key, obs, action_mask=None) -> Int[Array, " agent"]:
+        """See `Policy.sample`."""
+        return jax.random.categorical(key, self.log_probs(obs, action_mask), axis=-1).astype(jnp.int32)
+
+    def mode(self, obs, action_mask=None) -> Int[Array, " agent"]:
+        """See `Policy.mode`."""
+        return self.policy.mode(obs, action_mask)

@@ -37,9 +37,10 @@ def action_fit(learned: Policy, steps: Transition) -> tuple[Float[Array, " agent
 
 
 def over_steps(values: Float[Array, "step agent"], steps: Transition) -> Float[Array, " agent"]:
-    """Mean over the steps in which each agent took part; 0 if it took part in none."""
-    weight = steps.mask.astype(jnp.float32)
-    return jnp.sum(jnp.where(steps.mask, values, 0.0), axis=0) / jnp.maximum(jnp.sum(weight, axis=0), 1.0)
+    """Mean over the steps in which each agent took part; NaN if it took part in none."""
+    count = jnp.sum(steps.mask, axis=0)
+    total = jnp.sum(jnp.where(steps.mask, values, 0.0), axis=0)
+    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
 
 @eqx.filter_jit

@@ -46,10 +46,14 @@ def coverage(data: Demonstrations, space) -> dict[str, Any]:
 
 
 def _distinct(tree, data: Demonstrations, limit: int = 100_000) -> int:
-    """Distinct recorded situations (time counters, where a state has one, count as part of it), up to `limit` steps."""
+    """Distinct recorded situations in at most `limit` steps drawn at random. A state's field `time` is left out: the
+    same place at another time is no new situation."""
     import jax
 
-    steps = np.asarray(data.steps)[:limit]
-    rows = [np.asarray(x)[steps[:, 0], steps[:, 1]].reshape(len(steps), -1) for x in jax.tree.leaves(tree)]
+    steps = np.asarray(data.steps)
+    if len(steps) > limit:
+        steps = steps[np.random.default_rng(0).permutation(len(steps))[:limit]]
+    leaves = [x for path, x in jax.tree_util.tree_leaves_with_path(tree) if jax.tree_util.keystr(path) != ".time"]
+    rows = [np.asarray(x)[steps[:, 0], steps[:, 1]].reshape(len(steps), -1) for x in leaves]
     joined = np.concatenate([np.ascontiguousarray(r).astype(np.float32) for r in rows], axis=1)
     return len(np.unique(joined.view(np.dtype((np.void, joined.dtype.itemsize * joined.shape[1]))), axis=0))

@@ -38,8 +38,9 @@ def returns_of(
         episodes: per seed.
 
     Returns:
-        "mean" (over agents), "sum", "per_agent", "ratio" (first agent to second), "length", "per_seed", and the
-        game's own counts per agent and episode under "info" (Gems: own and purple gems).
+        "mean" (over agents), "sum", "per_agent", "ratio" (first agent to second), "length", "per_seed", the game's own
+        counts per agent and episode under "info" (Gems: own and purple gems), and "half_width_over_episodes" (of the
+        mean's 95% interval over all episodes, as if the seeds were one).
     """
     keys = jax.random.split(jax.random.key(seed + 77), seeds)
     returns, lengths, info = jax.tree.map(np.asarray, _play(policy, game, keys, episodes, greedy))
@@ -55,6 +56,7 @@ def returns_of(
         "per_agent": [_named(by_seed[:, i]) for i in range(by_seed.shape[1])],
         "per_seed": by_seed.mean(1).tolist(),
         "length": _named(lengths.mean(1)),
+        "half_width_over_episodes": 1.96 * float(returns.mean(2).std()) / returns[..., 0].size ** 0.5,
         "info": {name: [_named(v[:, i]) for i in range(v.shape[1])] for name, v in info.items()},
     }
     if by_seed.shape[1] >= 2:

@@ -18,7 +18,7 @@ from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
 from mairl.games import make_game
-from mairl.metrics.evaluate import load_demos, read_run
+from mairl.metrics.evaluate import load_demos, read_json, read_run
 from mairl.report import plots
 from mairl.report.animate import as_data_url, episode_states, frames
 
@@ -28,7 +28,7 @@ def write_report(run: Path) -> Path:
     facts, learned = read_run(run)
     rows = pq.read_table(run / "metrics.parquet").to_pylist()
     evaluated = run / "evaluation.json"
-    evaluation = json.loads(evaluated.read_text()) if evaluated.exists() else None
+    evaluation = read_json(evaluated, "evaluate again") if evaluated.exists() else None
     name = facts.get("game", "none")
     game = make_game(name) if name not in ("none", "") else None
     template = Environment(autoescape=True).from_string(
@@ -79,9 +79,10 @@ def headline(facts, rows, evaluation) -> list[tuple[str, str, str]]:
             tiles.append(("Return", shown(float(np.mean(last))), "mean per agent, last evaluation of each seed"))
     behaviour = (evaluation or {}).get("behaviour")
     if behaviour:
-        fit = behaviour["log_likelihood_of_demonstrations"]
+        fit = behaviour["log_likelihood"]
+        where = "held-out" if behaviour["held_out"] else "training"
         tiles.append(
-            ("Likelihood", shown(fit["mean"], fit["ci95"]), "nats per recorded action and agent (0 is certain)")
+            ("Likelihood", shown(fit["mean"], fit["ci95"]), f"nats per action of {where} episodes (0 is certain)")
         )
         if "on_learner_states" in behaviour:
             kl = behaviour["on_learner_states"]["kl"]
@@ -90,10 +91,14 @@ def headline(facts, rows, evaluation) -> list[tuple[str, str, str]]:
             )
     reward = (evaluation or {}).get("reward")
     if reward and "headline" in reward:
-        values = [a["pearson"]["mean"] for a in reward[reward["headline"]] if a["pearson"]["mean"] is not None]
+        values = [a["epic"]["mean"] for a in reward[reward["headline"]] if a["epic"]["mean"] is not None]
         if values:
-            text = f"correlation of the {reward['headline'].replace('_', ' ')} with the true one"
-            tiles.append(("Reward recovery", shown(float(np.mean(values))), text))
+            face = reward["headline"].replace("_", " ")
+            text = f"EPIC distance of the {face} from the true one: 0 is equal, 0.71 unrelated"
+            tiles.append(("Reward distance", shown(float(np.mean(values))), text))
+    gap = (evaluation or {}).get("exploitability")
+    if gap:
+        tiles.append(("Nash gap", shown(gap["nash_gap"]["mean"], gap["nash_gap"]["ci95"]), gap["kind"]))
     return tiles
 
 
@@ -119,8 +124,14 @@ def sentences(facts, rows, evaluation) -> list[str]:
         elif unexplained is not None and unexplained > 0.8:
             said.append(
                 f"Agent {i}'s recovered reward explains {100 * (1 - unexplained):.0f}% of the true one's variance, "
-                "step by step. It may still differ by shaping only, which these numbers do not see: mairl transfer "
-                "tells whether fresh agents can learn from it. Do not read single payments as the truth."
+                "step by step. EPIC and STARC allow for shaping; mairl transfer tells whether fresh agents can learn "
+                "from it. Do not read single payments as the truth."
+            )
+        free = one["identifiable"]["mean"]
+        if free is not None and free < 0.3:
+            said.append(
+                f"Shaping alone could explain {100 * (1 - free):.0f}% of the variance of agent {i}'s true reward on "
+                "these steps: payments at single steps are hardly identifiable in this game."
             )
     if evaluation:
         said += evaluation.get("identifiability", {}).get("sentences", [])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import io
+import re
 from typing import Any
 
 import matplotlib
@@ -16,14 +19,22 @@ from mairl.metrics.intervals import mean_interval
 COLOURS = ("#0b7285", "#e8590c", "#5f3dc4", "#2b8a3e", "#c2255c", "#495057")
 
 
-def to_svg(figure) -> str:
-    """The figure as an SVG element without a fixed size, transparent, and closed."""
+def to_svg(figure, title: str) -> str:
+    """The figure as an SVG element without a fixed size, transparent, and closed.
+
+    Args:
+        title: what screen readers say.
+    """
     buffer = io.StringIO()
     with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mairl"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    # Several pictures share a page: each gets ids of its own.
+    own = hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{own}-", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
 
 
 def curve(rows: list[dict[str, Any]], column: str, label: str, reference: float | None = None) -> str | None:
@@ -51,7 +62,7 @@ def curve(rows: list[dict[str, Any]], column: str, label: str, reference: float 
     axis.set_xlabel("environment steps" if x_name == "step" else "updates")
     axis.set_ylabel(label)
     _plain(axis)
-    return to_svg(figure)
+    return to_svg(figure, f"{label} over training")
 
 
 def scatter(pairs: list[list[list[float]]], names: tuple[str, ...]) -> str:
@@ -66,7 +77,7 @@ def scatter(pairs: list[list[list[float]]], names: tuple[str, ...]) -> str:
         axis.set(title=name, xlabel="true reward")
         _plain(axis)
     axes[0][0].set_ylabel("recovered reward")
-    return to_svg(figure)
+    return to_svg(figure, "recovered against true reward")
 
 
 def bars(groups: dict[str, list[float]], labels: list[str], ylabel: str) -> str:
@@ -81,7 +92,7 @@ def bars(groups: dict[str, list[float]], labels: list[str], ylabel: str) -> str:
     axis.set_ylabel(ylabel)
     axis.legend(frameon=False, fontsize=8)
     _plain(axis)
-    return to_svg(figure)
+    return to_svg(figure, f"{ylabel}: {', '.join(groups)}")
 
 
 def heat_maps(maps: list[tuple[str, np.ndarray]], label: str) -> str:
@@ -91,7 +102,7 @@ def heat_maps(maps: list[tuple[str, np.ndarray]], label: str) -> str:
         image = axis.imshow(values, cmap="viridis", interpolation="nearest")
         figure.colorbar(image, ax=axis, shrink=0.8, label=label)
         axis.set(title=title, xticks=[], yticks=[])
-    return to_svg(figure)
+    return to_svg(figure, ", ".join(title for title, _ in maps))
 
 
 def _plain(axis) -> None:

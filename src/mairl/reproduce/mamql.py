@@ -24,7 +24,7 @@ from jaxtyping import Array
 from mairl.algorithms.fit import fit
 from mairl.algorithms.run_folder import provenance
 from mairl.core.learned import Learned
-from mairl.core.policy import DiscretePolicy, masked
+from mairl.core.policy import DiscretePolicy, NoisyPolicy, masked
 from mairl.data import store
 from mairl.data.collect import play_episodes, record
 from mairl.data.demonstrations import Metadata
@@ -90,23 +90,6 @@ def demonstrations_for(game_name: str, steps: int, folder: Path, stochastic: boo
     return path, json.loads(facts.read_text())
 
 
-class NoisyPolicy(DiscretePolicy):
-    """The expert, its choice replaced by a uniform one with probability `noise`."""
-
-    policy: DiscretePolicy
-    greedy: bool = eqx.field(static=True)
-    noise: float = eqx.field(static=True, default=0.25)
-
-    def logits(self, obs):
-        """See `DiscretePolicy.logits`."""
-        logits = self.policy.logits(obs)
-        if self.greedy:
-            chosen = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
-        else:
-            chosen = jax.nn.softmax(logits, axis=-1)
-        return jnp.log((1 - self.noise) * chosen + self.noise / logits.shape[-1])
-
-
 def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> dict[str, Callable[[Learned], Array]]:
     """What Figures 3 and 4 follow: how near reward and behaviour are to the truth, on fixed steps.
 
@@ -117,7 +100,7 @@ def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> di
     """
     game, expert = make_game(game_name), load_expert(game_name).policy
     assert isinstance(expert, DiscretePolicy)
-    noisy = NoisyPolicy(expert, not stochastic)
+    noisy = NoisyPolicy(expert, 0.25, not stochastic)
     data = record(game, noisy, jax.random.key(3), num_steps=steps).observed(game)
     index = jnp.arange(data.num_steps)
     seen = data.transition(index)
