@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
     from mairl.data.store import load, save
     from mairl.games import GAMES, make_game
+    from mairl.games.adapters import from_gymnasium, from_pettingzoo, to_gymnasium, to_pettingzoo
     from mairl.recipes import EXPERTS, LEARNERS, learner_recipe, load_expert
 
 _HOME = {
@@ -42,6 +43,7 @@ _HOME = {
     "mairl.data.demonstrations": ("Demonstrations", "Metadata", "demonstrations"),
     "mairl.data.store": ("load", "save"),
     "mairl.games": ("GAMES", "make_game"),
+    "mairl.games.adapters": ("from_gymnasium", "from_pettingzoo", "to_gymnasium", "to_pettingzoo"),
     "mairl.recipes": ("EXPERTS", "LEARNERS", "learner_recipe", "load_expert"),
 }
 
@@ -72,6 +74,8 @@ __all__ = [
     "Unsupported",
     "demonstrations",
     "fit",
+    "from_gymnasium",
+    "from_pettingzoo",
     "key",
     "learner_recipe",
     "load",
@@ -81,6 +85,8 @@ __all__ = [
     "play_episodes",
     "record",
     "save",
+    "to_gymnasium",
+    "to_pettingzoo",
 ]
 
 

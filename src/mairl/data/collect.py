@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame, State
+from mairl.core.host import HostGame
 from mairl.core.policy import Policy
 from mairl.core.spaces import Discrete
 from mairl.core.transition import Transition
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
+from mairl.data.host_record import Player, record_host
 
 
 def reset(game: MarkovGame, key: Key[Array, ""], num_envs: int) -> State:
@@ -141,22 +144,37 @@ def play_episodes(
 
 def record(
     game: MarkovGame,
-    policy: Policy,
+    policy: Policy | Player,
     key: Key[Array, ""],
     *,
     num_episodes: int | None = None,
     num_steps: int | None = None,
     greedy: bool = False,
     batch: int = 256,
+    workers: int | None = None,
     metadata: Metadata = Metadata(),
 ) -> Demonstrations:
-    """Records episodes of one of our games: states, actions and (hidden from learners) true rewards.
+    """Records episodes: states (of host games: observations), actions and (hidden from learners) true rewards.
 
     Args:
+        policy: a `Policy`; for host games also any function from (observation, agent's name) to an action, both the
+            environment's own, such as one that asks a person.
         num_episodes: record this many episodes, or else
         num_steps: record this many joint transitions; the last episode is cut there.
-        batch: episodes played at once.
+        batch: episodes played at once (host games: two per worker).
+        workers: processes that step a host game; default: one per core. 0: this one.
+
+    Raises:
+        InvalidGame: a host game failed, with the reason in one line.
+        Unsupported: a function plays one of our games.
     """
+    if isinstance(game, HostGame):
+        limits = {"num_episodes": num_episodes, "num_steps": num_steps}
+        return record_host(game, policy, key, **limits, greedy=greedy, workers=workers, metadata=metadata)
+    if not isinstance(policy, Policy):
+        raise Unsupported(
+            "a function can play host games only: let it play from_pettingzoo of to_pettingzoo of this game"
+        )
     if (num_episodes is None) == (num_steps is None):
         raise ValueError("give either num_episodes or num_steps")
     run = eqx.filter_jit(play_episodes)

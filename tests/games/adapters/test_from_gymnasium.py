@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-gymnasium = pytest.importorskip("gymnasium")
+pytest.importorskip("gymnasium")
+import gymnasium
 from gymnasium import spaces
 
 from mairl.core.errors import InvalidGame
