@@ -13,8 +13,8 @@ pytest.importorskip("pettingzoo")
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.core.policy import UniformPolicy
 from mairl.data import store
-from mairl.data.host_pool import HostPool
 from mairl.data.collect import record
+from mairl.data.host_pool import HostPool
 from mairl.games.adapters import from_pettingzoo
 from mairl.testing.errand import errand_expert, make_errand
 

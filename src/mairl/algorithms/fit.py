@@ -27,10 +27,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
+from mairl.algorithms.host_loop import HostLoop, with_masks
 from mairl.algorithms.run_folder import RunFolder
 from mairl.algorithms.spread import gather, over_seeds, seed_mesh, spread
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
+from mairl.core.host import HostGame
 from mairl.core.learned import Learned
 from mairl.core.transition import observe
 from mairl.data.collect import play, play_episodes, reset, step_zeros
@@ -103,6 +105,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     measures: Mapping[str, Callable[[Learned], Array]] | None = None,
     start: Any = None,
+    workers: int | None = None,
     describe: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Fit:
@@ -127,6 +130,7 @@ def fit(
             evaluation. They may use the truth; nothing is selected by them.
         start: states to begin with instead of fresh ones: another result's `state`, of the same learner and seeds, as
             when training goes on in a game with other options.
+        workers: processes that step a host game; default: one per core. 0: this one. The result is the same.
         describe: facts to record in `run.json` (command, game id, …).
         progress: show a progress line.
 
@@ -147,7 +151,10 @@ def fit(
     if held is not None:
         held = held.observed(game)
     collection = algorithm.collection(game)
-    if not game.pure:
+    host = HostLoop(game, len(seeds), workers) if isinstance(game, HostGame) else None
+    if isinstance(game, HostGame):
+        data, held = (None if d is None else with_masks(game, d) for d in (data, held))
+    elif not game.pure:
         if collection is not None:
             raise Unsupported(
                 f"{type(algorithm).__name__} plays while it learns, and {type(game).__name__} cannot be played on the "
@@ -168,6 +175,8 @@ def fit(
         carry = eqx.tree_at(
             lambda c: c.state, carry, jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, start)
         )
+    if host is not None and collection is not None:
+        carry = dataclasses.replace(carry, env=host.nothing_played(collection))
     best = _Best(select, held is not None)
 
     folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
@@ -181,24 +190,31 @@ def fit(
             carry = _with_arrays(carry, arrays)
             best.restore(extra, algorithm, carry)
             spent = rows[-1]["wall_s"] if rows else 0.0
-    mesh = seed_mesh(len(seeds))
+    mesh = seed_mesh(len(seeds)) if host is None else None
     carry, key_loop, key_eval = spread((carry, key_loop, key_eval), mesh)
     bar = _Progress(progress, iterations * per_iteration, "updates" if collection is None else "steps")
     start, last_saved, compile_s = time.perf_counter() - float(spent or 0.0), time.perf_counter(), 0.0
     patience = patience if held is not None else None
     try:
+        if host is not None and collection is not None and done < evaluations:
+            carry = dataclasses.replace(carry, env=host.begin(carry.env, key_loop))
         for chunk in range(done, evaluations):
             if patience is not None and best.stale >= patience:
                 break
             before = time.perf_counter()
             first, last = int(edges[chunk]), int(edges[chunk + 1])
-            shared = (algorithm, game, data, key_loop, jnp.asarray(first))
-            carry, metrics = _run_chunk(shared, carry, last - first, names, mesh)
+            if host is not None and collection is not None:
+                carry, metrics = host.run_chunk(
+                    algorithm, data, key_loop, carry, first, last - first, names, _update_one
+                )
+            else:
+                shared = (algorithm, game, data, key_loop, jnp.asarray(first))
+                carry, metrics = _run_chunk(shared, carry, last - first, names, mesh)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before
             learned = _results(algorithm, carry)
-            measured = _evaluate(learned, game, held, key_eval, chunk, episodes, mesh)
+            measured = _evaluate(learned, game, held, key_eval, chunk, episodes, mesh, host)
             learned = gather(learned, mesh)
             measured |= {name: np.asarray(_measure(f, learned)) for name, f in (measures or {}).items()}
             best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
@@ -214,6 +230,8 @@ def fit(
                 last_saved = time.perf_counter() if due else last_saved
     finally:
         bar.close()
+        if host is not None:
+            host.close()
     failures = _failures(seeds, carry, names, per_iteration)
     carry = gather(carry, mesh)
     result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
@@ -391,11 +409,14 @@ def _likelihoods(policy, game, held, mesh: Mesh | None = None):
     return _for_each_seed(lambda policy, shared: log_likelihood(policy, *shared), (policy,), (game, held), mesh)
 
 
-def _evaluate(learned, game, held, key_eval, chunk, episodes, mesh) -> dict[str, np.ndarray]:
+def _evaluate(learned, game, held, key_eval, chunk, episodes, mesh, host) -> dict[str, np.ndarray]:
     measured: dict[str, np.ndarray] = {}
     if episodes > 0:
         keys = jax.vmap(lambda k: jax.random.fold_in(k, chunk))(key_eval)
-        returns = np.asarray(_returns(learned.policy, game, keys, episodes, mesh))
+        if host is not None:
+            returns = host.returns(learned.policy, keys, episodes)
+        else:
+            returns = np.asarray(_returns(learned.policy, game, keys, episodes, mesh))
         measured["return/agent_mean"] = returns.mean(1)
         measured |= {f"return/agent_{i}": returns[:, i] for i in range(returns.shape[1])}
     if held is not None:

@@ -18,6 +18,7 @@ import numpy as np
 from mairl.core.errors import InvalidGame, MairlError
 
 _FIELDS = 7
+_UNGUARDED = 97
 
 
 class HostPool:
@@ -147,6 +148,11 @@ class HostPool:
     def _died(self, worker: _Worker) -> InvalidGame:
         worker.process.join(1.0)
         code = worker.process.exitcode
+        if code == _UNGUARDED:
+            return InvalidGame(
+                "worker processes run your script again: put what it does under `if __name__ == '__main__':`, or use "
+                "workers=0"
+            )
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
         return InvalidGame(f"{self.title} failed while it was played: its worker process {how}")
 
@@ -159,7 +165,11 @@ class _Worker:
         self.share, self.first = share, int(share[0])
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-        self.process.start()
+        try:
+            self.process.start()
+        except RuntimeError:
+            # A worker that runs its parent's script again, up to here: the script has no guard (see `_died`).
+            raise SystemExit(_UNGUARDED) from None
         theirs.close()
 
     def close(self) -> None:
