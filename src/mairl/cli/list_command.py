@@ -25,11 +25,11 @@ def show(*, json: bool = False) -> None:
     lines = ["games"]
     lines += [f"  {name:<{width}}  {'expert ships' if name in EXPERTS else ''}".rstrip() for name in GAMES]
     lines += ["algorithms", *(f"  {name:<{width}}  {entry.about}" for name, entry in ALGORITHMS.items())]
-    lines += ["recipes (algorithm, game)", *(f"  {a}, {g}" for a, g in LEARNERS)]
+    lines += ["tuned learners", *(f"  {a}: {', '.join(f'{k}={v}' for k, v in f.items())}" for a, f in LEARNERS.items())]
     result = {
         "games": list(GAMES),
         "algorithms": {name: entry.about for name, entry in ALGORITHMS.items()},
         "experts": list(EXPERTS),
-        "recipes": [{"algorithm": a, "game": g} for a, g in LEARNERS],
+        "recipes": [{"algorithm": a, **fields} for a, fields in LEARNERS.items()],
     }
     emit(result, json, lines)

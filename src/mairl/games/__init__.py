@@ -36,6 +36,7 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "gems-random": _from("mairl.games.gems.game:Gems", layout="random", **_GEMS),
     "overcooked": _from("mairl.games.overcooked.game:Overcooked", horizon=50),
     "overcooked-cook5": _from("mairl.games.overcooked.game:Overcooked", horizon=50, cook_time=5),
+    "intersection": _from("mairl.games.intersection.game:Intersection"),
 }
 """Id to constructor. Gems is seen as its plain networks learn it best, with a clock, as its experts do.
 `overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game."""

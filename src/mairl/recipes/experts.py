@@ -65,6 +65,9 @@ RECIPES: dict[str, ExpertRecipe] = {
     ),
     "overcooked": ExpertRecipe(_OVERCOOKED, 3_000_000, _KITCHEN_STAGES),
     "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 6_000_000, _KITCHEN_STAGES),
+    "intersection": ExpertRecipe(
+        _ppo(num_steps=13, num_envs=256, reward_scale=0.3, discount=0.99, network=_WIDE, entropy=0.005), 4_000_000
+    ),
 }
 """Game id to recipe. Other games, and other options of these, start from the recipe of the id or from the last one."""
 

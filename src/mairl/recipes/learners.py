@@ -12,16 +12,25 @@ from mairl.networks.build import NetworkConfig
 NETWORK = NetworkConfig(kind="mlp", width=128, depth=2)
 """For all learners and games: as good as the paper's networks on these observations, and many times faster."""
 
-DEFAULT_BUDGET = {"bc": 10_000, "mamql": 200_000, "ma-airl": 1_000_000, "ma-gail": 1_000_000}
-"""Environment steps (bc: updates) where no recipe says otherwise; 200,000 for what is not named."""
-
-LEARNERS: dict[tuple[str, str], dict[str, Any]] = {
-    ("mamql", "gems"): {"budget": 100_000},
-    ("mamql", "gems-random"): {"budget": 150_000},
-    ("mamql", "overcooked"): {"budget": 60_000},
-    ("mamql", "overcooked-cook5"): {"budget": 100_000},
+LEARNERS: dict[str, dict[str, Any]] = {
+    "bc": {"learning_rate": 3e-4, "weight_decay": 1e-2},
+    "iq-independent": {"alpha": 10.0, "learning_rate": 1e-3},
+    "iq-ma-joint": {"alpha": 100.0, "learning_rate": 1e-3},
+    "iq-ma-slice": {"alpha": 10.0, "learning_rate": 3e-4},
+    "mamql": {"alpha": 100.0, "learning_rate": 1e-3},
+    "ma-airl": {"reward": "f"},
+    "airl": {"reward": "f"},
 }
-"""(algorithm id, game id) to fields that differ from the algorithm's defaults; "budget" is the number of steps."""
+"""Algorithm id to fields that differ from its defaults, in every game: the best of six configurations each
+(`experiments/mamql/tune.py`). AIRL's is MA-AIRL's."""
+
+DEFAULT_BUDGET = {"bc": 4_000, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
+"""Environment steps (bc: updates) where no recipe says otherwise; 100,000 for what is not named."""
+
+BUDGET = {"gems": 60_000, "gems-random": 120_000, "overcooked": 40_000, "overcooked-cook5": 60_000}
+"""Game id to the environment steps of the inverse Q-learners, online."""
+
+INVERSE_Q = ("iq-independent", "iq-ma-joint", "iq-ma-slice", "mamql")
 
 
 def learner_recipe(algorithm: str, game: str, budget: int | None = None) -> tuple[Algorithm, int]:
@@ -30,8 +39,10 @@ def learner_recipe(algorithm: str, game: str, budget: int | None = None) -> tupl
     Args:
         budget: if not the recipe's: learning rates fall over it.
     """
-    fields = dict(LEARNERS.get((algorithm, game), LEARNERS.get((algorithm, game.partition(":")[0]), {})))
-    recipe_budget = fields.pop("budget", DEFAULT_BUDGET.get(algorithm, 200_000))
+    fields = dict(LEARNERS.get(algorithm, {}))
+    recipe_budget = DEFAULT_BUDGET.get(algorithm, 100_000)
+    if algorithm in INVERSE_Q:
+        recipe_budget = BUDGET.get(game, BUDGET.get(game.partition(":")[0], recipe_budget))
     budget = int(recipe_budget if budget is None else budget)
     built = make_algorithm(algorithm)
     names = {f.name for f in dataclasses.fields(built)}

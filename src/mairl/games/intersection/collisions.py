@@ -15,13 +15,13 @@ from mairl.games.intersection.types import LENGTH, WIDTH
 DIAGONAL = (LENGTH**2 + WIDTH**2) ** 0.5
 
 
-def contact(first, second, cos1, sin1, cos2, sin2, dt: float) -> tuple[Array, Array, Array, Array]:
+def contact(first, second, dt: float) -> tuple[Array, Array, Array, Array]:
     """Whether two vehicles overlap, whether they will within `dt`, and the translation (x, y) that parts them then.
 
     Args:
-        first, second: with `x`, `y` and `speed`; the one with the lower index first.
-        cos1, sin1, cos2, sin2: of their headings.
+        first, second: with `x`, `y`, `speed`, `cos` and `sin` of the heading; the one with the lower index first.
     """
+    cos1, sin1, cos2, sin2 = first.cos, first.sin, second.cos, second.sin
     dx, dy = first.x - second.x, first.y - second.y
     mx = (first.speed * cos1 - second.speed * cos2) * dt
     my = (first.speed * sin1 - second.speed * sin2) * dt

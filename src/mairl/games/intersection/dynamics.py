@@ -3,6 +3,9 @@
 Steering: a lateral error becomes a heading error, that a heading rate, that a slip angle β; the wheel's angle
 δ = atan(2 tan β) is clipped to ±π/3, and the bicycle's β is atan(tan(δ)/2). Only tan β is needed.
 
+Vehicles live in the frame of the lane that they follow, so that float32 keeps even tiny lateral errors: at walking pace
+the steering above is unstable and multiplies them up to a hundredfold in each sub-step.
+
 Every quantity is one number per vehicle, in a Python list over vehicles: under `vmap` each is a contiguous array over
 games, so that a whole sub-step becomes a few long loops without gathers.
 """
@@ -18,7 +21,8 @@ from jaxtyping import Array
 
 from mairl.games.intersection.angles import arcsin, arctan, wrapped
 from mairl.games.intersection.collisions import contact
-from mairl.games.intersection.types import APPROACH, CROSSING, EXIT, FASTER, LENGTH, SLOWER, SPEEDS, Body
+from mairl.games.intersection.lanes import Lane
+from mairl.games.intersection.types import APPROACH, CROSSING, FASTER, LENGTH, SLOWER, SPEEDS, Body
 
 SUB_STEPS = 15
 DT = 1.0 / SUB_STEPS
@@ -31,11 +35,11 @@ MAX_TAN = math.tan(math.pi / 3) / 2
 
 
 class One(NamedTuple):
-    """One vehicle as scalars; see `Body`."""
+    """One vehicle as scalars; see `Body`. `a`, `b` are its place."""
 
-    x: Array
-    y: Array
-    heading: Array
+    a: Array
+    b: Array
+    angle: Array
     speed: Array
     lane: Array
     crashed: Array
@@ -44,9 +48,19 @@ class One(NamedTuple):
     push_y: Array
 
 
+class Outline(NamedTuple):
+    """One vehicle on the map: centre, speed, and its heading's cosine and sine."""
+
+    x: Array
+    y: Array
+    speed: Array
+    cos: Array
+    sin: Array
+
+
 def aim(speed: Array, target: Array, actions: Array) -> Array:
     """The new target speeds: one level above or below the level nearest to the present speed; IDLE keeps the target."""
-    levels = jnp.asarray(SPEEDS, jnp.float32)
+    levels = jnp.asarray(SPEEDS, float)
     top = len(SPEEDS) - 1
     nearest = jnp.clip(jnp.round(speed / SPEEDS[-1] * top), 0, top).astype(jnp.int32)
     step = jnp.where(actions == FASTER, 1, jnp.where(actions == SLOWER, -1, 0))
@@ -57,101 +71,66 @@ def advance(route, body: Body, steps: int = SUB_STEPS) -> Body:
     """Plays `steps` sub-steps of 1/15 s.
 
     Args:
-        route: `[vehicle, lane, 8]`, see `mairl.games.intersection.lanes`.
+        route: `[vehicle, lane, field]`, see `mairl.games.intersection.lanes`.
     """
     count = body.speed.shape[0]
     ones = [
         One(
-            *(body.position[i, 0], body.position[i, 1], body.heading[i], body.speed[i], body.lane[i]),
+            *(body.place[i, 0], body.place[i, 1], body.angle[i], body.speed[i], body.lane[i]),
             *(body.crashed[i], body.hit[i], body.impact[i, 0], body.impact[i, 1]),
         )
         for i in range(count)
     ]
-    lanes = [Lanes.of(route[i]) for i in range(count)]
-    target = [body.target[i] for i in range(count)]
-    gone = [body.gone[i] for i in range(count)]
-
+    lanes = [[Lane(*(route[i, k, f] for f in range(route.shape[-1]))) for k in range(3)] for i in range(count)]
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
 
-    def move(ones):
-        return [_move(lanes[i], target[i], one) for i, one in enumerate(ones)]
+    def move(inputs):
+        ones, wobble = inputs
+        return [_move(lanes[i], body.target[i], one, wobble) for i, one in enumerate(ones)]
 
-    def turn(ones):
-        return [(jnp.cos(one.heading), jnp.sin(one.heading)) for one in ones]
+    def outline(ones):
+        return [_outline(lanes[i], one) for i, one in enumerate(ones)]
+
+    def touch(outlines):
+        return [contact(outlines[i], outlines[j], DT) for i, j in pairs]
 
     def once(k, ones):
-        # A branch that is always taken keeps the stages apart: merged, the compiler would compute every vehicle's
-        # motion and direction anew for each pair.
-        moved = jax.lax.cond(k >= 0, move, lambda x: x, ones)
-        directions = jax.lax.cond(k >= 0, turn, lambda x: [(one.x, one.y) for one in x], moved)
-        nothing = (False, False, 0.0, 0.0)
-        touching = jax.lax.cond(
-            k >= 0,
-            lambda x: [contact(x[0][i], x[0][j], *x[1][i], *x[1][j], DT) for i, j in pairs],
-            lambda x: [tuple(jnp.full_like(x[0][0].x, v, dtype=type(v)) for v in nothing) for _ in pairs],
-            (moved, directions),
-        )
-        return _collide(moved, touching, pairs, gone)
+        # Stages in branches that are always taken stay apart: merged, the compiler would compute every vehicle's
+        # motion anew for each pair.
+        moved = staged(k, move, (ones, 1.0 - 2.0 * (k % 2)))
+        return _collide(moved, staged(k, touch, staged(k, outline, moved)), pairs, body.gone)
 
     ones = jax.lax.fori_loop(0, steps, once, ones)
-    fields = [jnp.stack(values) for values in zip(*ones, strict=True)]
-    x, y, heading, speed, lane, crashed, hit, push_x, push_y = fields
-    return Body(
-        jnp.stack([x, y], axis=-1),
-        heading,
-        speed,
-        body.target,
-        lane,
-        crashed,
-        jnp.stack([push_x, push_y], axis=-1),
-        hit,
-        body.gone,
-    )
+    a, b, angle, speed, lane, crashed, hit, push_x, push_y = (jnp.stack(v) for v in zip(*ones, strict=True))
+    place, impact = jnp.stack([a, b], axis=-1), jnp.stack([push_x, push_y], axis=-1)
+    return Body(place, angle, speed, body.target, lane, crashed, impact, hit, body.gone)
 
 
-class Lanes(NamedTuple):
-    """One vehicle's route as scalars: two or three straight lanes, and the arc of a turn.
+def staged(k: Array, stage, inputs):
+    """`stage(inputs)`, computed before what follows; `k` is a loop's counter."""
 
-    Attributes:
-        straight: for each lane x, y of its start, x, y of its direction, heading, length; an arc's are unused.
-        curved: the crossing is an arc.
-        arc: x, y of the centre, cosine and sine of the phase where it begins, heading there, radius, sign.
-        end: x, y of the radius from half a vehicle before the arc's end.
-    """
+    def never(inputs):
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(stage, inputs))
 
-    straight: list
-    curved: Array
-    arc: tuple
-    end: tuple
-
-    @classmethod
-    def of(cls, route) -> Lanes:
-        """From `[lane, 8]`, see `mairl.games.intersection.lanes`."""
-        straight = [tuple(row[f] for f in (0, 1, 2, 3, 4, 7)) for row in (route[k] for k in range(3))]
-        row = route[CROSSING]
-        begin, radius, sign, length = row[4], row[5], row[6], row[7]
-        curved = radius > 0
-        radius = jnp.where(curved, radius, 1.0)
-        angle = begin + sign * (length - LENGTH / 2) / radius
-        arc = (row[0], row[1], jnp.cos(begin), jnp.sin(begin), begin + sign * jnp.pi / 2, radius, sign)
-        return cls(straight, curved, arc, (jnp.cos(angle), jnp.sin(angle)))
+    return jax.lax.cond(k >= 0, stage, never, inputs)
 
 
-def _move(lanes: Lanes, target: Array, one: One) -> One:
+def _move(lanes: list[Lane], target: Array, one: One, wobble) -> One:
     """A vehicle's own sub-step, with the displacement of an earlier collision."""
-    lane = _next_lane(lanes, one)
-    tangent = jnp.where(one.crashed, 0.0, _steering(lanes, lane, one))
+    one = _next_lane(lanes, one)
+    tangent = jnp.where(one.crashed, 0.0, _steering(lanes, one, wobble))
     acceleration = jnp.where(one.crashed, -one.speed, SPEED_GAIN * (target - one.speed))
     cos_beta = jax.lax.rsqrt(1 + tangent * tangent)
     sin_beta = tangent * cos_beta
-    cos, sin = jnp.cos(one.heading), jnp.sin(one.heading)
+    cos, sin = jnp.cos(one.angle), jnp.sin(one.angle)
     way = one.speed * DT
+    turned_cos, turned_sin = followed(lanes, one.lane, "cos"), followed(lanes, one.lane, "sin")
     return One(
-        x=one.x + way * (cos * cos_beta - sin * sin_beta) + one.push_x,
-        y=one.y + way * (sin * cos_beta + cos * sin_beta) + one.push_y,
-        heading=one.heading + way * sin_beta / (LENGTH / 2),
+        a=one.a + way * (cos * cos_beta - sin * sin_beta) + turned_cos * one.push_x + turned_sin * one.push_y,
+        b=one.b + way * (sin * cos_beta + cos * sin_beta) + turned_cos * one.push_y - turned_sin * one.push_x,
+        angle=one.angle + way * sin_beta / (LENGTH / 2),
         speed=one.speed + acceleration * DT,
-        lane=lane,
+        lane=one.lane,
         crashed=one.crashed | one.hit,
         hit=jnp.zeros_like(one.hit),
         push_x=jnp.zeros_like(one.push_x),
@@ -159,42 +138,64 @@ def _move(lanes: Lanes, target: Array, one: One) -> One:
     )
 
 
-def _next_lane(lanes: Lanes, one: One) -> Array:
-    """The lane to follow: the next one from half a vehicle before the end of the present one."""
-
-    def past(x, y, direction_x, direction_y, heading, length):
-        return (one.x - x) * direction_x + (one.y - y) * direction_y > length - LENGTH / 2
-
-    x, y, _, _, _, _, sign = lanes.arc
-    side = lanes.end[0] * (one.y - y) - lanes.end[1] * (one.x - x)
-    past_crossing = jnp.where(lanes.curved, sign * side > 0, past(*lanes.straight[CROSSING]))
-    past_approach = past(*lanes.straight[APPROACH])
-    go = jnp.where(one.lane == APPROACH, past_approach, (one.lane == CROSSING) & past_crossing)
-    return one.lane + go.astype(one.lane.dtype)
+def followed(lanes: list[Lane], index: Array, field: str) -> Array:
+    """A field of the lane that a vehicle follows."""
+    approach, crossing, last = (getattr(lane, field) for lane in lanes)
+    return jnp.where(index == APPROACH, approach, jnp.where(index == CROSSING, crossing, last))
 
 
-def _steering(lanes: Lanes, lane: Array, one: One) -> Array:
+def _next_lane(lanes: list[Lane], one: One) -> One:
+    """The vehicle, on the next lane and in its frame once it is within half a vehicle of the present lane's end."""
+    arc = lanes[CROSSING]
+    curved, sign, radius = arc.radius > 0, arc.sign, arc.radius
+    on_arc = (one.lane == CROSSING) & curved
+    # On an arc the end is where the radius has turned by all but 2.5 m.
+    angle = (arc.length - LENGTH / 2) / jnp.where(curved, radius, 1.0)
+    past_arc = sign * one.b * jnp.cos(angle) - one.a * jnp.sin(angle) > 0
+    past = jnp.where(on_arc, past_arc, one.a > followed(lanes, one.lane, "length") - LENGTH / 2)
+    leaves_approach = past & (one.lane == APPROACH)
+    leaves_crossing = past & (one.lane == CROSSING)
+    enters_arc, leaves_arc = leaves_approach & curved, leaves_crossing & curved
+    further = one.a - followed(lanes, one.lane, "length")
+    quarter = sign * jnp.pi / 2
+    a = jnp.where(enters_arc, radius - sign * one.b, jnp.where(leaves_arc, -one.a, further))
+    b = jnp.where(enters_arc, sign * further, jnp.where(leaves_arc, sign * radius - one.b, one.b))
+    turn = jnp.where(enters_arc, quarter, jnp.where(leaves_arc, -2 * quarter, 0.0))
+    leaves = leaves_approach | leaves_crossing
+    return one._replace(
+        a=jnp.where(leaves, a, one.a),
+        b=jnp.where(leaves, b, one.b),
+        angle=one.angle + jnp.where(leaves, turn, 0.0),
+        lane=one.lane + leaves.astype(one.lane.dtype),
+    )
+
+
+def _steering(lanes: list[Lane], one: One, wobble) -> Array:
     """tan β of the steering that keeps to the lane."""
-
-    def of(f):
-        first, crossing, last = (row[f] for row in lanes.straight)
-        return jnp.where(lane == APPROACH, first, jnp.where(lane == CROSSING, crossing, last))
-
-    across_straight = (one.y - of(1)) * of(2) - (one.x - of(0)) * of(3)
-    x, y, cos, sin, heading, radius, sign = lanes.arc
-    dx, dy = one.x - x, one.y - y
-    distance = jnp.sqrt(dx * dx + dy * dy)
+    arc = lanes[CROSSING]
+    curved = (one.lane == CROSSING) & (arc.radius > 0)
+    distance = jnp.sqrt(one.a * one.a + one.b * one.b)
     # The phase since the arc began, by its half: tan(φ/2) = sin φ / (1 + cos φ). Within ±135° on any crossing.
-    half = (cos * dy - sin * dx) / jnp.maximum(distance + cos * dx + sin * dy, 1e-6)
-    ahead_curved = heading + 2 * arctan(jnp.clip(half, -2.4, 2.4)) + sign * PURSUIT * one.speed / radius
-    curved = (lane == CROSSING) & lanes.curved
-    across = jnp.where(curved, sign * (radius - distance), across_straight)
-    ahead = jnp.where(curved, ahead_curved, of(4))
+    half = jnp.clip(one.b / jnp.maximum(distance + one.a, 1e-6), -2.4, 2.4)
+    turned = arc.sign * PURSUIT * one.speed / jnp.where(arc.radius > 0, arc.radius, 1.0)
+    ahead = jnp.where(curved, 2 * arctan(half) + turned + arc.sign * jnp.pi / 2, 0.0)
+    across = jnp.where(curved, arc.sign * (arc.radius - distance), one.b)
     speed = jnp.where(jnp.abs(one.speed) > 1e-2, one.speed, jnp.where(one.speed >= 0, 1e-2, -1e-2))
     towards = jnp.clip(-LATERAL_GAIN * across / speed, -LARGEST, LARGEST)
-    rate = HEADING_GAIN * wrapped(ahead + arcsin(towards) - one.heading)
-    sine = jnp.clip(LENGTH / 2 / speed * rate, -1, 1)
+    # Only on arcs is the difference not small: elsewhere wrapping would round it.
+    error = ahead + arcsin(towards) - one.angle
+    error = jnp.where(jnp.abs(error) > 1, wrapped(error), error) + wobble * followed(lanes, one.lane, "rounding")
+    sine = jnp.clip(LENGTH / 2 / speed * HEADING_GAIN * error, -1, 1)
     return jnp.clip(sine * jax.lax.rsqrt(jnp.maximum(1 - sine * sine, 1e-12)), -MAX_TAN, MAX_TAN)
+
+
+def _outline(lanes: list[Lane], one: One) -> Outline:
+    """A vehicle on the map."""
+    x, y, c, s = (followed(lanes, one.lane, f) for f in ("x", "y", "cos", "sin"))
+    cos, sin = jnp.cos(one.angle), jnp.sin(one.angle)
+    return Outline(
+        x + c * one.a - s * one.b, y + s * one.a + c * one.b, one.speed, c * cos - s * sin, s * cos + c * sin
+    )
 
 
 def _collide(ones: list[One], touching, pairs, gone) -> list[One]:

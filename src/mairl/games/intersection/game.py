@@ -14,9 +14,9 @@ from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame, TimeStep
 from mairl.core.spaces import Discrete
 from mairl.games.intersection.dynamics import advance, aim
-from mairl.games.intersection.lanes import heading_at, lane_at, local, routes
+from mairl.games.intersection.lanes import progress, routes
 from mairl.games.intersection.observe import OBSERVATIONS
-from mairl.games.intersection.types import ACTIONS, EXIT, STRAIGHT, TURNS, Body, IntersectionState
+from mairl.games.intersection.types import ACTIONS, EXIT, TURNS, Body, IntersectionState
 
 ARRIVED_AFTER = 25.0
 """Metres down the exit at which a vehicle has arrived."""
@@ -105,7 +105,7 @@ class Intersection(MarkovGame):
         route, before = routes(state.turn), state.body
         target = aim(before.speed, before.target, actions)
         body = advance(route, eqx.tree_at(lambda b: b.target, before, target))
-        along, _ = local(lane_at(route, body.lane), body.position)
+        _, along = progress(state.turn, body)
         there = (body.lane == EXIT) & (along >= ARRIVED_AFTER)
         crashed = body.crashed & ~before.crashed
         arrives = there & ~state.arrived & ~body.crashed
@@ -150,17 +150,15 @@ def start(along: Array, turn: Int[Array, " vehicle"], speed: float = 10.0, targe
         turn: RIGHT, STRAIGHT or LEFT for each vehicle.
     """
     n = turn.shape[0]
-    lane = jnp.zeros(n, jnp.int32)
-    first = lane_at(routes(jnp.full(n, STRAIGHT)), lane)
-    along = jnp.asarray(along, jnp.float32)
+    along = jnp.asarray(along, float)
     body = Body(
-        position=first.start + along[:, None] * first.direction,
-        heading=heading_at(first, along),
-        speed=jnp.full(n, speed, jnp.float32),
-        target=jnp.full(n, target, jnp.float32),
-        lane=lane,
+        place=jnp.stack([along, jnp.zeros(n)], axis=-1),
+        angle=jnp.zeros(n),
+        speed=jnp.full(n, speed, float),
+        target=jnp.full(n, target, float),
+        lane=jnp.zeros(n, jnp.int32),
         crashed=jnp.zeros(n, bool),
-        impact=jnp.zeros((n, 2), jnp.float32),
+        impact=jnp.zeros((n, 2)),
         hit=jnp.zeros(n, bool),
         gone=jnp.zeros(n, bool),
     )

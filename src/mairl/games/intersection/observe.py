@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mairl.games.intersection.lanes import lane_at, local, progress, routes
+from mairl.games.intersection.lanes import progress, routes, world
 from mairl.games.intersection.types import FASTER, SPEEDS, IntersectionState
 
 RANGE, TOP_SPEED, ROUTE = 50.0, 10.0, 100.0
@@ -20,13 +20,13 @@ def entities(state: IntersectionState, intentions: bool, horizon: int) -> dict[s
     `intentions`). `mask` `[vehicle, others]`: who is there."""
     n = state.turn.shape[0]
     body, route = state.body, routes(state.turn)
-    along, _ = local(lane_at(route, body.lane), body.position)
-    covered = progress(route, body.lane, along)
+    position, heading = world(state.turn, body)
+    covered, _ = progress(state.turn, body)
     turn = jax.nn.one_hot(state.turn, 3)
     ego = jnp.concatenate(
         [
             jnp.stack([body.speed / TOP_SPEED, body.target / SPEEDS[FASTER]], axis=-1),
-            jnp.stack([covered / ROUTE - 1, (covered - route[:, :2, 7].sum(-1)) / ROUTE], axis=-1),
+            jnp.stack([covered / ROUTE - 1, (covered - route[:, :2, 5].sum(-1)) / ROUTE], axis=-1),
             jax.nn.one_hot(body.lane, 3),
             turn,
             state.arrived[:, None].astype(jnp.float32),
@@ -35,7 +35,7 @@ def entities(state: IntersectionState, intentions: bool, horizon: int) -> dict[s
         ],
         axis=-1,
     )
-    velocity = body.speed[:, None] * jnp.stack([jnp.cos(body.heading), jnp.sin(body.heading)], axis=-1)
+    velocity = body.speed[:, None] * jnp.stack([jnp.cos(heading), jnp.sin(heading)], axis=-1)
     angle = -jnp.pi / 2 * (jnp.arange(n) % 4)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
 
@@ -46,9 +46,9 @@ def entities(state: IntersectionState, intentions: bool, horizon: int) -> dict[s
     # Others in the order of their arms, clockwise from the ego's.
     order = (jnp.arange(n)[:, None] + jnp.arange(1, n)) % n
     if n > 1:
-        place = turned(body.position[order] - body.position[:, None]) / RANGE
+        place = turned(position[order] - position[:, None]) / RANGE
         moves = turned(velocity[order] - velocity[:, None]) / TOP_SPEED
-        relative = body.heading[order] - body.heading[:, None]
+        relative = heading[order] - heading[:, None]
         there = ~body.gone[order]
         rows = jnp.concatenate(
             [

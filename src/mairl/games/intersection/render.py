@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
-from mairl.games.intersection.lanes import HALF, TABLE
+from mairl.games.intersection.lanes import HALF, TABLE, world
 from mairl.games.intersection.types import LENGTH, WIDTH, IntersectionState
 
 SIZE, SCALE = 480, 4.8
@@ -32,6 +32,7 @@ def render(state: IntersectionState) -> UInt8[np.ndarray, "height width 3"]:
         image[(np.abs(a) < 0.12) & (np.abs(b) > HALF) & (np.floor(np.abs(b) / 3) % 2 == 0)] = MARK
     body, turn = state.body, np.asarray(state.turn)
     gone = np.asarray(body.gone)
+    positions, headings = (np.asarray(v) for v in world(state.turn, body))
     for i, t in enumerate(turn):
         if gone[i]:
             continue
@@ -40,7 +41,7 @@ def render(state: IntersectionState) -> UInt8[np.ndarray, "height width 3"]:
     for i in range(len(turn)):
         if gone[i]:
             continue
-        heading, (px, py) = float(body.heading[i]), np.asarray(body.position[i])
+        heading, (px, py) = headings[i], positions[i]
         along = (x - px) * np.cos(heading) + (y - py) * np.sin(heading)
         across = -(x - px) * np.sin(heading) + (y - py) * np.cos(heading)
         box = (np.abs(along) < LENGTH / 2) & (np.abs(across) < WIDTH / 2)
@@ -54,11 +55,10 @@ def render(state: IntersectionState) -> UInt8[np.ndarray, "height width 3"]:
 def _centre_line(lanes: np.ndarray) -> np.ndarray:
     """Points every 2 m along the crossing and the first part of the exit."""
     points = []
-    for row, length in ((lanes[1], lanes[1][7]), (lanes[2], 30.0)):
+    for row, length in ((lanes[1], lanes[1][5]), (lanes[2], 30.0)):
+        x, y, cos, sin, _, _, _, radius, sign = row
         s = np.arange(0.0, length, 2.0)
-        if row[5] > 0:
-            phase = row[4] + row[6] * s / row[5]
-            points.append(row[:2] + row[5] * np.stack([np.cos(phase), np.sin(phase)], -1))
-        else:
-            points.append(row[:2] + s[:, None] * row[2:4])
+        phase = sign * s / max(radius, 1.0)
+        a, b = (radius * np.cos(phase), radius * np.sin(phase)) if radius > 0 else (s, np.zeros_like(s))
+        points.append(np.stack([x + cos * a - sin * b, y + sin * a + cos * b], -1))
     return np.concatenate(points)

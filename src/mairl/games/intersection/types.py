@@ -22,18 +22,19 @@ class Body(eqx.Module):
     """Where vehicles are and what they are about to do. Metres, seconds, radians; y points down, as on a screen.
 
     Attributes:
-        position: `[vehicle, 2]` centres.
-        heading: `[vehicle]` from x towards y.
+        place: `[vehicle, 2]` centres, in the frame of the lane that is followed (see `mairl.games.intersection.lanes`).
+        angle: `[vehicle]` heading in that frame.
         speed: `[vehicle]` m/s along the heading; may be negative after a crash.
         target: `[vehicle]` the speed that the controller tracks.
         lane: `[vehicle]` the lane that it follows: APPROACH, CROSSING or EXIT of its own route.
         crashed: `[vehicle]`.
-        impact: `[vehicle, 2]` displacement that a collision causes in the next sub-step; `hit` says whether there is one.
+        impact: `[vehicle, 2]` displacement (on the map) that a collision causes in the next sub-step.
+        hit: `[vehicle]` whether there is one.
         gone: `[vehicle]` has left the scene: neither seen nor touched.
     """
 
-    position: Float[Array, "vehicle 2"]
-    heading: Float[Array, " vehicle"]
+    place: Float[Array, "vehicle 2"]
+    angle: Float[Array, " vehicle"]
     speed: Float[Array, " vehicle"]
     target: Float[Array, " vehicle"]
     lane: Int[Array, " vehicle"]
