@@ -16,7 +16,10 @@ from mairl.data.collect import reset
 from mairl.games import make_game
 
 BATCHES = (1, 64, 512, 2048)
-OURS = ("gems", "gems-random", "overcooked:horizon=400", "overcooked:horizon=400,observation=grid")
+OURS = (
+    *("gems", "gems-random", "overcooked:horizon=400", "overcooked:horizon=400,observation=grid"),
+    "intersection",
+)
 
 
 def random_play(game: MarkovGame, batch: int, steps: int) -> dict[str, Any]:
@@ -58,10 +61,16 @@ def bench_games(batches: tuple[int, ...] = BATCHES, work: int = 200_000) -> dict
     }
     peers = {
         "jaxmarl_overcooked": run_peer("jaxmarl_overcooked", "jaxmarl", *map(str, batches)),
+        "highway_intersection": run_peer("highway_intersection", "highway_env", "rate"),
     }
     ratios: dict[str, Any] = {}
     if "rates" in peers["jaxmarl_overcooked"]:
         for name in ("overcooked:horizon=400", "overcooked:horizon=400,observation=grid"):
             theirs = {r["batch"]: r["per_s"] for r in peers["jaxmarl_overcooked"]["rates"]}
             ratios[f"{name} / jaxmarl"] = {str(r["batch"]): r["per_s"] / theirs[r["batch"]] for r in games[name]}
+    if "per_s" in peers["highway_intersection"]:
+        theirs = peers["highway_intersection"]["per_s"]
+        ratios["intersection / one process of highway-env"] = {
+            str(r["batch"]): r["per_s"] / theirs for r in games["intersection"]
+        }
     return {"games": games, "peers": peers, "ratios": ratios}

@@ -27,7 +27,13 @@ LEARNERS: dict[str, dict[str, Any]] = {
 DEFAULT_BUDGET = {"bc": 4_000, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
 """Environment steps (bc: updates) where no recipe says otherwise; 100,000 for what is not named."""
 
-BUDGET = {"gems": 60_000, "gems-random": 120_000, "overcooked": 40_000, "overcooked-cook5": 60_000}
+BUDGET = {
+    "gems": 60_000,
+    "gems-random": 120_000,
+    "overcooked": 40_000,
+    "overcooked-cook5": 60_000,
+    "intersection": 60_000,
+}
 """Game id to the environment steps of the inverse Q-learners, online."""
 
 INVERSE_Q = ("iq-independent", "iq-ma-joint", "iq-ma-slice", "mamql")

@@ -34,13 +34,14 @@ from mairl.metrics.intervals import mean_interval
 from mairl.networks.rewards import reward_of
 from mairl.recipes import learner_recipe, load_expert
 
-GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5")
+GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5", "intersection")
 ALGORITHMS = ("bc", "iq-independent", "iq-ma-joint", "iq-ma-slice", "ma-airl", "mamql")
 DEMO_STEPS = {
     "gems": 20_000,
     "gems-random": 20_000,
     "overcooked": 2_000,
     "overcooked-cook5": 2_000,
+    "intersection": 70_000,
 }
 """The paper's "Expert Data Steps"."""
 
@@ -244,6 +245,8 @@ def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, An
         "demo_steps": facts["demo_steps"],
         "commit": facts["commit"],
         "machine": facts["machine"],
+        "command": facts.get("command"),
+        "date": facts.get("date"),
     }
 
 
@@ -280,8 +283,7 @@ def table1(
                 command=command,
             )
             rows.append(table_row(run, expert, budget))
-            name = "table1_stochastic.json" if stochastic else "table1.json"
-            write_result(folder / name, rows)
+            merge_rows(folder / ("table1_stochastic.json" if stochastic else "table1.json"), rows[-1:])
     write_result(folder / "provenance.json", {"command": command, "budget": budget_name, **provenance()})
     return rows
 
@@ -378,6 +380,14 @@ def write_pictures(folder: Path) -> None:
     if table.exists():
         (folder / "table1.md").write_text("\n".join(markdown(json.loads(table.read_text()))) + "\n")
     draw(folder)
+
+
+def merge_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Adds rows to a table, in place of those of the same algorithm and game: it grows over several commands."""
+    known = json.loads(path.read_text()) if path.exists() else []
+    new = {(row["algorithm"], row["game"]) for row in rows}
+    merged = [row for row in known if (row["algorithm"], row["game"]) not in new] + rows
+    write_result(path, sorted(merged, key=lambda r: (GAMES.index(r["game"]), ALGORITHMS.index(r["algorithm"]))))
 
 
 def write_result(path: Path, value: Any) -> None:
