@@ -15,7 +15,7 @@ MAY = {
     "games": {"core", "ops", "data", "networks"},
     "algorithms": {"core", "ops", "data", "networks"},
     "testing": {"core", "ops", "data", "networks", "games", "algorithms"},
-    "export": {"core", "ops", "data", "networks"},
+    "export": {"core", "ops", "data", "networks", "games"},
     "metrics": {"core", "ops", "data", "networks", "games", "algorithms"},
     "recipes": {"core", "ops", "data", "networks", "games", "algorithms", "metrics"},
     "report": {"core", "ops", "data", "networks", "games", "algorithms", "metrics", "recipes"},

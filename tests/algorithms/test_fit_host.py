@@ -108,7 +108,7 @@ SCRIPT = """
     if __name__ == "__main__":
         game = from_pettingzoo(make_errand)
         demos = record(game, errand_expert, jax.random.key(1), num_episodes=40)
-        fit(TINY, game, demos, budget=1300, seeds=2, evaluations=10, episodes=2, out=sys.argv[1], resume=True,
+        fit(TINY, game, demos, budget=800, seeds=1, evaluations=8, episodes=0, out=sys.argv[1], resume=True,
             workers=1, checkpoint_seconds=0)
 """
 
@@ -130,7 +130,7 @@ def test_a_killed_run_repeats_the_uninterrupted_one(tmp_path):
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not broken.exists()
-    # 13 iterations of 5 steps a chunk, episodes of 8: the environments stand in the middle of episodes.
+    # 10 iterations of 5 steps a chunk, episodes of 8: the environments stand in the middle of episodes.
     subprocess.run([sys.executable, "-W", "error", str(script), str(broken)], check=True, **quiet)
     assert same(Learned.load(whole / "learned"), Learned.load(broken / "learned"))
     first, second = (pq.read_table(p / "metrics.parquet").drop_columns(["wall_s"]) for p in (whole, broken))

@@ -74,13 +74,13 @@ class GymnasiumHost:
         self.kind = _kind(env)
         see, act = env.observation_space, env.action_space
         keys = {"dict": lambda: list(act.spaces), "tuple": lambda: range(len(act.spaces)), "one": lambda: [0]}
-        self._keys = list(keys[self.kind]())
-        names = [k if isinstance(k, str) else f"agent_{k}" for k in self._keys]
+        self.keys = list(keys[self.kind]())
+        names = [k if isinstance(k, str) else f"agent_{k}" for k in self.keys]
         many = self.kind != "one"
         self.codec = Codec(
             names,
-            {n: see[k] if many else see for n, k in zip(names, self._keys)},
-            {n: act[k] if many else act for n, k in zip(names, self._keys)},
+            {n: see[k] if many else see for n, k in zip(names, self.keys)},
+            {n: act[k] if many else act for n, k in zip(names, self.keys)},
             self.title,
         )
 
@@ -93,7 +93,7 @@ class GymnasiumHost:
         """See `HostEnv`."""
         obs, info = self.env.reset(seed=int(seed))
         self._elapsed = 0
-        count = len(self._keys)
+        count = len(self.keys)
         self._gone, self._terminated = np.zeros(count, bool), np.zeros(count, bool)
         if self._has_masks is None:
             self._has_masks = any(self.codec.masked_obs) or self.codec.static_mask is not None or "action_mask" in info
@@ -102,20 +102,20 @@ class GymnasiumHost:
     def step(self, actions: np.ndarray) -> HostStep:
         """See `HostEnv`."""
         parts = [self.codec.act(i, a) for i, a in enumerate(actions)]
-        joint = {"one": lambda: parts[0], "tuple": lambda: tuple(parts), "dict": lambda: dict(zip(self._keys, parts))}
+        joint = {"one": lambda: parts[0], "tuple": lambda: tuple(parts), "dict": lambda: dict(zip(self.keys, parts))}
         obs, reward, terminated, truncated, info = self.env.step(joint[self.kind]())
         self._elapsed += 1
         if self.reward_of is not None:
             reward = self.reward_of(reward, info)
-        paid = np.where(self._gone, 0.0, self._each("reward", reward)).astype(np.float32)
-        self._terminated |= self._each("terminated", terminated).astype(bool) & ~self._gone
-        cut = self._each("truncated", truncated).astype(bool)
+        paid = np.where(self._gone, 0.0, self.each("reward", reward)).astype(np.float32)
+        self._terminated |= self.each("terminated", terminated).astype(bool) & ~self._gone
+        cut = self.each("truncated", truncated).astype(bool)
         self._gone |= self._terminated | cut
         return self._seen(obs, info, paid, bool(self._gone.all()))
 
     def raw(self) -> dict[str, Any]:
         """See `HostEnv`."""
-        return {n: self._part(self._raw, k) for n, k, gone in zip(self.codec.names, self._keys, self._gone) if not gone}
+        return {n: self.part(self._raw, k) for n, k, gone in zip(self.codec.names, self.keys, self._gone) if not gone}
 
     def encode(self, actions: dict[str, Any]) -> np.ndarray:
         """See `HostEnv`."""
@@ -125,31 +125,32 @@ class GymnasiumHost:
         """See `HostEnv`."""
         self.env.close()
 
-    def _part(self, value, key):
+    def part(self, value: Any, key: Any) -> Any:
+        """One agent's part of a joint value."""
         return value if self.kind == "one" else value[key]
 
-    def _each(self, name: str, value) -> np.ndarray:
+    def each(self, name: str, value: Any) -> np.ndarray:
         """One number for each agent from a number for all, a sequence, or a dictionary."""
         if isinstance(value, dict):
             # Some libraries add a key for "all agents at once".
-            return np.array([value.get(k, value.get("__all__", 0)) for k in self._keys], np.float64)
+            return np.array([value.get(k, value.get("__all__", 0)) for k in self.keys], np.float64)
         array = np.asarray(value, np.float64).ravel()
-        if array.size not in (1, len(self._keys)):
+        if array.size not in (1, len(self.keys)):
             raise InvalidGame(
-                f"{self.title}: {name} has {array.size} values for {len(self._keys)} agents: see reward_of"
+                f"{self.title}: {name} has {array.size} values for {len(self.keys)} agents: see reward_of"
             )
-        return np.broadcast_to(array, (len(self._keys),)).copy()
+        return np.broadcast_to(array, (len(self.keys),)).copy()
 
     def _seen(self, obs, info, reward, all_gone: bool) -> HostStep:
-        codec, count = self.codec, len(self._keys)
+        codec, count = self.codec, len(self.keys)
         self._raw = obs
         over = all_gone or self._elapsed >= self.horizon
         masks = np.stack([codec.allowed(i, None) for i in range(count)]) if self._has_masks else None
         stacked = np.zeros((count, *codec.shape), codec.dtype)
-        for i, key in enumerate(self._keys):
-            stacked[i], mask = codec.observe(i, self._part(obs, key))
+        for i, key in enumerate(self.keys):
+            stacked[i], mask = codec.observe(i, self.part(obs, key))
             if mask is None and "action_mask" in info:
-                mask = self._part(info["action_mask"], key)
+                mask = self.part(info["action_mask"], key)
             if mask is not None and masks is None:
                 raise InvalidGame(f"{self.title}: the action mask appears only after reset: give one with every info")
             if mask is not None and masks is not None and not (self._gone[i] or over):

@@ -36,14 +36,18 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
     @eqx.filter_jit
     def advance(policy, key, state, action):
         key_act, key_step = jax.random.split(key)
-        joint = policy.sample(key_act, game.observe(state), game.action_mask(state))
-        return game.step(key_step, state, joint.at[agent].set(action))
+        obs = game.observe(state)
+        joint = policy.sample(key_act, obs, game.action_mask(state)).at[agent].set(action)
+        next_state, result = game.step(key_step, state, joint)
+        return next_state, result, (obs, joint, result.obs, result.terminated)
 
     class AgentEnv(gymnasium.Env):
         metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
         def __init__(self):
             self.render_mode = "rgb_array"
+            self.game, self.agent = game, agent
+            self.joint_step: Any = None  # what all agents saw, did, saw then, and who terminated: see reward_wrapper
             self.observation_space = _observation_space(game.observation_spec, spaces)
             self.action_space = _action_space(game.action_space, spaces)
 
@@ -56,7 +60,7 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
 
         def step(self, action):
             self._key, key = jax.random.split(self._key)
-            self._state, result = advance(partners, key, self._state, np.asarray(action))
+            self._state, result, self.joint_step = advance(partners, key, self._state, np.asarray(action))
             reward, terminated = float(result.reward[agent]), bool(result.terminated[agent])
             return self._mine(result.obs), reward, terminated, bool(result.truncated), self._info()
 

@@ -36,6 +36,7 @@ def to_pettingzoo(game: MarkovGame) -> Any:
         render_mode = "rgb_array"
 
         def __init__(self):
+            self.game = game
             self.possible_agents = list(names)
             self.agents: list[str] = []
             self.observation_spaces = {n: _observation_space(game.observation_spec, spaces) for n in names}

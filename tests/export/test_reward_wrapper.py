@@ -1,0 +1,140 @@
+"""Environments that pay a recovered reward: what they pay is that reward of that step, in every form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("pettingzoo")
+pytest.importorskip("gymnasium")
+import gymnasium
+from gymnasium import spaces
+from pettingzoo.test import parallel_api_test
+
+from mairl.core.errors import InvalidGame, Unsupported
+from mairl.core.learned import Learned
+from mairl.core.policy import UniformPolicy
+from mairl.export import reward_wrapper
+from mairl.games.adapters import from_pettingzoo, to_gymnasium, to_pettingzoo
+from mairl.games.gems import Gems
+from mairl.networks.build import NetworkConfig, per_agent_network
+from mairl.networks.rewards import ActionReward, ImplicitReward, JointReward
+from mairl.testing.errand import errand_expert, make_errand
+
+
+@pytest.fixture(scope="module")
+def gems():
+    return Gems(layout="random", horizon=6)
+
+
+def joint_reward(game):
+    n = game.action_space.n
+    net = per_agent_network(game, n**game.num_agents, NetworkConfig(width=8), jax.random.key(0))
+    return JointReward(net, n, jnp.arange(1.0, 1.0 + game.num_agents))
+
+
+def implicit_reward(game):
+    net = per_agent_network(game, game.action_space.n, NetworkConfig(width=8), jax.random.key(3))
+    return ImplicitReward(net, jnp.ones(game.num_agents), 1.0, 0.9)
+
+
+@pytest.mark.parametrize("make", [joint_reward, implicit_reward])
+def test_all_agents_of_our_game(gems, make):
+    reward = make(gems)
+    env, plain = reward_wrapper(to_pettingzoo(gems), reward), to_pettingzoo(gems)
+    obs, _ = env.reset(seed=1)
+    plain.reset(seed=1)
+    rng = np.random.default_rng(0)
+    for _ in range(gems.horizon):
+        actions = {n: int(rng.integers(5)) for n in env.agents}
+        after, paid, ended, _, infos = env.step(actions)
+        true = plain.step(actions)[1]
+        both = [jax.tree.map(lambda *x: np.stack(x), *o.values()) for o in (obs, after)]
+        want = reward(both[0], jnp.array(list(actions.values())), both[1], jnp.array(list(ended.values())))
+        np.testing.assert_allclose(list(paid.values()), want, rtol=1e-5)
+        assert {n: i["true_reward"] for n, i in infos.items()} == true
+        obs = after
+    assert env.agents == []
+
+
+def test_it_is_still_a_pettingzoo_environment(gems, capsys):
+    parallel_api_test(reward_wrapper(to_pettingzoo(gems), joint_reward(gems)), num_cycles=20)
+    assert "Passed" in capsys.readouterr().out
+
+
+def test_one_agent_of_our_game(gems):
+    reward = joint_reward(gems)
+    env = reward_wrapper(to_gymnasium(gems, 1, UniformPolicy(2, gems.action_space)), reward)
+    env.reset(seed=0)
+    for k in range(4):
+        _, paid, _, _, info = env.step(k)
+        seen, joint, after, over = env.unwrapped.joint_step
+        assert int(joint[1]) == k
+        assert paid == pytest.approx(float(reward(seen, joint, after, over)[1]))
+        assert "true_reward" in info
+    assert not np.allclose(reward(seen, joint, after, over)[1], reward(seen, joint.at[0].add(1), after, over)[1])
+
+
+def test_outside_game_with_an_agent_that_leaves():
+    game = from_pettingzoo(make_errand)
+    reward = implicit_reward(game)
+    env, host = reward_wrapper(make_errand(), reward), game.make()
+    obs, _ = env.reset(seed=4)
+    seen = host.reset(4)
+    while env.agents:
+        actions = {n: errand_expert(obs[n], n) for n in env.agents}
+        joint = host.encode(actions)
+        after = host.step(joint)
+        want = np.asarray(reward(seen.obs, joint, after.obs, after.terminated))
+        obs, paid, *_ = env.step(actions)
+        assert {n: pytest.approx(want[game.names.index(n)], rel=1e-5) for n in actions} == paid
+        seen = after
+
+
+class Twins(gymnasium.Env):
+    """Two agents in one Gymnasium environment."""
+
+    def __init__(self):
+        self.observation_space = spaces.Tuple([spaces.Box(-1.0, 1.0, (2,))] * 2)
+        self.action_space = spaces.Tuple([spaces.Discrete(3)] * 2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.now = self.np_random.uniform(-1, 1, (2, 2)).astype(np.float32)
+        return tuple(self.now), {}
+
+    def step(self, action):
+        self.now = self.np_random.uniform(-1, 1, (2, 2)).astype(np.float32)
+        return tuple(self.now), 0.5, False, False, {}
+
+
+def test_gymnasium_with_several_agents_and_with_one():
+    from mairl.games.adapters import from_gymnasium
+
+    game = from_gymnasium(Twins, horizon=5)
+    reward = joint_reward(game)
+    env = reward_wrapper(Twins(), reward)
+    obs, _ = env.reset(seed=0)
+    _, paid, _, _, info = env.step((1, 2))
+    want = reward(np.stack(obs), jnp.array([1, 2]), None, None)
+    np.testing.assert_allclose(paid, want, rtol=1e-5)
+    assert info["true_reward"] == 0.5
+    single = from_gymnasium(lambda: gymnasium.make("CartPole-v1"))
+    wrapped = reward_wrapper(gymnasium.make("CartPole-v1"), joint_reward(single))
+    wrapped.reset(seed=0)
+    assert isinstance(wrapped.step(1)[1], float)
+
+
+def test_what_does_not_fit_is_one_clear_line(gems):
+    policy = UniformPolicy(2, gems.action_space)
+    with pytest.raises(Unsupported, match=r"no 'reward' reward in this result; it has none \(a policy only\)"):
+        reward_wrapper(to_pettingzoo(gems), Learned(policy))
+    with pytest.raises(Unsupported, match="no 'induced' reward in this result; it has reward"):
+        reward_wrapper(to_pettingzoo(gems), Learned(policy, joint_reward(gems)), "induced")
+    foreign = ActionReward(
+        per_agent_network(from_pettingzoo(make_errand), 3, NetworkConfig(), jax.random.key(0)), jnp.ones(2)
+    )
+    env = reward_wrapper(to_pettingzoo(gems), foreign)
+    env.reset(seed=0)
+    with pytest.raises(InvalidGame, match="other observations, actions or agents"):
+        env.step(dict.fromkeys(env.agents, 0))
