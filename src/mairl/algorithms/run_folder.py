@@ -10,6 +10,7 @@ A chunk is written under a temporary name and renamed, so its metrics and its ch
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -138,12 +139,13 @@ def write_tensorboard(rows: list[dict], folder: Path) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """Where and with what a result was made: versions, commit (if in a checkout), machine."""
+    """Where, when and with what a result was made: versions, commit (if in a checkout), machine, date."""
     packages = ("mairl", "jax", "jaxlib", "equinox", "optax", "numpy")
     return {
         "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
         "commit": commit(),
         "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
