@@ -244,6 +244,17 @@ def check_inverse_q(name: str, game: MarkovGame, data: Demonstrations | None, of
         raise Unsupported(
             f"offline, value_term={value_term!r} has no rollouts to average over: use 'expert' or 'initial'"
         )
+    check_initial(value_term, data)
+
+
+def check_initial(value_term: str, data: Demonstrations) -> None:
+    """Refuses the "initial" form where episodes terminate: E[V(s) - γ V(s')] over their steps is then no longer
+    (1 - γ) E[V(s_0)]."""
+    if value_term == "initial" and (ended := int(jnp.sum(jnp.any(data.terminated, axis=(1, 2))))):
+        raise Unsupported(
+            f"value_term='initial' is for games that only a time limit ends, and {ended} of {data.num_episodes} "
+            "recorded episodes terminate: use 'expert' or 'mixture'"
+        )
 
 
 def new_replay(game: MarkovGame, block: int, capacity: int) -> Replay:

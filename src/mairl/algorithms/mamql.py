@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
 from mairl.algorithms.clip import clip_by_agent_norm
+from mairl.algorithms.iq_learn import check_initial
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -150,6 +151,7 @@ class MAMQL(Algorithm):
         joint = space.n**game.num_agents
         if self.reward_fit == "enumerate" and joint > 4096:
             raise Unsupported(f"{joint} joint actions are too many to enumerate: use reward_fit='regress'")
+        check_initial(self.value_term, data)
         if self.offline and self.value_term in ("mixture", "policy"):
             raise Unsupported(
                 f"offline, value_term={self.value_term!r} has no rollouts to average over: use 'expert' or 'initial'"
