@@ -32,9 +32,12 @@ BUDGET = {
     "gems-random": 120_000,
     "overcooked": 40_000,
     "overcooked-cook5": 60_000,
-    "intersection": 60_000,
+    "intersection": 125_000,
 }
 """Game id to the environment steps of the inverse Q-learners, online."""
+
+EXCHANGEABLE = ("intersection",)
+"""Games whose agents differ by what they see only: one network serves all of them."""
 
 INVERSE_Q = ("iq-independent", "iq-ma-joint", "iq-ma-slice", "mamql")
 
@@ -54,7 +57,8 @@ def learner_recipe(algorithm: str, game: str, budget: int | None = None) -> tupl
     names = {f.name for f in dataclasses.fields(built)}
     for name in ("network", "critic_network", "reward_network"):
         if name in names:
-            fields.setdefault(name, NETWORK)
+            shared = game.partition(":")[0] in EXCHANGEABLE
+            fields.setdefault(name, dataclasses.replace(NETWORK, shared=shared))
     built = dataclasses.replace(built, **fields)
     if "anneal" in names:
         per_iteration = getattr(built, "num_envs", 1) * getattr(built, "num_steps", 1)
