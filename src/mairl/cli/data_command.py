@@ -1,4 +1,4 @@
-"""`mairl data import | info | validate`: recordings."""
+"""`mairl data import | export | info | validate`: recordings."""
 
 from __future__ import annotations
 
@@ -111,15 +111,70 @@ def import_table(
     )
 
 
+def import_minari(
+    source: Annotated[str, tyro.conf.Positional],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Imports a Minari dataset.
+
+    Args:
+        source: id of a dataset on this machine, or its folder.
+        out: recording (STORE) to create.
+        overwrite: replace an existing recording.
+        json: print one JSON object.
+    """
+    from mairl.data.minari import read_minari
+
+    data = read_minari(source)
+    store.save(data, out, overwrite=overwrite)
+    facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
+    emit(facts, json, [f"{out}: {data.num_episodes} episodes, {data.num_steps:,} joint steps"])
+
+
+def export_minari(
+    store_path: Annotated[Path, tyro.conf.Positional],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    name: str = "",
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Writes a recording as a Minari dataset.
+
+    Args:
+        store_path: the STORE. Where it holds states of one of our games, observations are computed from them.
+        out: folder to create.
+        name: id of the dataset; default: from the folder's name.
+        overwrite: replace an existing folder.
+        json: print one JSON object.
+    """
+    from mairl.data.minari import write_minari
+    from mairl.games import make_game
+
+    data = store.load(store_path)
+    if data.obs is None and data.metadata.game:
+        data = data.observed(make_game(data.metadata.game))
+    write_minari(data, out, name=name, overwrite=overwrite)
+    facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
+    emit(facts, json, [f"{out}: {data.num_episodes} episodes, {data.num_steps:,} joint steps as a Minari dataset"])
+
+
 def main(argv: list[str]) -> None:
-    """Dispatches `import FORMAT`, `info` and `validate`."""
+    """Dispatches `import FORMAT`, `export FORMAT`, `info` and `validate`."""
     commands = {"info": info, "validate": validate}
-    formats = {"overcooked-human": import_humans, "table": import_table}
-    if argv[:1] == ["import"]:
-        if len(argv) < 2 or argv[1] not in formats:
-            raise InvalidData(f"mairl data import FORMAT …: the formats are {', '.join(formats)}")
-        tyro.cli(formats[argv[1]], args=argv[2:], prog=f"mairl data import {argv[1]}")
+    formats = {
+        "import": {"overcooked-human": import_humans, "table": import_table, "minari": import_minari},
+        "export": {"minari": export_minari},
+    }
+    if argv and argv[0] in formats:
+        way, known = argv[0], formats[argv[0]]
+        if len(argv) < 2 or argv[1] not in known:
+            raise InvalidData(f"mairl data {way} FORMAT …: the formats are {', '.join(known)}")
+        tyro.cli(known[argv[1]], args=argv[2:], prog=f"mairl data {way} {argv[1]}")
         return
     if not argv or argv[0] not in commands:
-        raise InvalidData(f"mairl data is followed by import, {' or '.join(commands)}")
+        raise InvalidData(f"mairl data is followed by import, export, {' or '.join(commands)}")
     tyro.cli(commands[argv[0]], args=argv[1:], prog=f"mairl data {argv[0]}")

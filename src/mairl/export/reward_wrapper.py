@@ -13,9 +13,9 @@ from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.reward import Reward
 from mairl.core.spaces import Discrete
+from mairl.data.codec import Codec
 from mairl.games.adapters.from_gymnasium import GymnasiumHost
 from mairl.games.adapters.from_pettingzoo import encode
-from mairl.games.host import Codec
 
 Which = Literal["reward", "induced", "shaped"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mairl.core.errors import InvalidGame, require
+from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame, HostStep
+from mairl.data.codec import joint_codec
 from mairl.games.adapters.from_pettingzoo import _title, encode, host_game
-from mairl.games.host import Codec
 
 RewardOf = Callable[[Any, dict], Any]
 
@@ -71,18 +71,7 @@ class GymnasiumHost:
     def __init__(self, env: Any, horizon: int, reward_of: RewardOf | None = None, has_masks: bool | None = None):
         self.env, self.horizon, self.title, self.reward_of = env, horizon, _title(env), reward_of
         self._has_masks = has_masks
-        self.kind = _kind(env)
-        see, act = env.observation_space, env.action_space
-        keys = {"dict": lambda: list(act.spaces), "tuple": lambda: range(len(act.spaces)), "one": lambda: [0]}
-        self.keys = list(keys[self.kind]())
-        names = [k if isinstance(k, str) else f"agent_{k}" for k in self.keys]
-        many = self.kind != "one"
-        self.codec = Codec(
-            names,
-            {n: see[k] if many else see for n, k in zip(names, self.keys)},
-            {n: act[k] if many else act for n, k in zip(names, self.keys)},
-            self.title,
-        )
+        self.codec, self.kind, self.keys = joint_codec(env.observation_space, env.action_space, self.title)
 
     @property
     def has_masks(self) -> bool:
@@ -158,17 +147,3 @@ class GymnasiumHost:
         terminated = self._terminated.copy()
         truncated = np.asarray(over and not terminated.all())
         return HostStep(stacked, masks, ~self._gone, reward, terminated, truncated, np.asarray(over))
-
-
-def _kind(env: Any) -> str:
-    spaces = require("gymnasium.spaces", package="gymnasium", purpose="learn from outside games")
-    see, act = env.observation_space, env.action_space
-    if isinstance(act, spaces.Dict):
-        if isinstance(see, spaces.Dict) and set(see.spaces) == set(act.spaces):
-            return "dict"
-        raise InvalidGame(f"{_title(env)}: a Dict of actions needs a Dict of observations with the same agents' names")
-    if isinstance(act, spaces.Tuple):
-        if isinstance(see, spaces.Tuple) and len(see.spaces) == len(act.spaces):
-            return "tuple"
-        raise InvalidGame(f"{_title(env)}: a Tuple of {len(act.spaces)} actions needs a Tuple of as many observations")
-    return "one"

@@ -12,13 +12,13 @@ import numpy as np
 from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame, HostStep
 from mairl.core.spaces import Discrete
-from mairl.games.host import Codec
+from mairl.data.codec import Codec
 
 
 def from_pettingzoo(make_env: Callable[[], Any], *, horizon: int | None = None) -> HostGame:
     """A game that `make_env()` builds, a `pettingzoo.ParallelEnv`. It is stepped on the host by `fit` and `record`.
 
-    Unlike agents are made alike as `mairl.games.host` says. Action masks are read from observations
+    Unlike agents are made alike as `mairl.data.codec` says. Action masks are read from observations
     `{"observation", "action_mask"}` or from `info["action_mask"]`. An agent that leaves is masked from then on; when it
     was truncated rather than terminated its future is not worth 0. If its final observation is missing it is the last.
 

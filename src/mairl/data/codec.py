@@ -184,3 +184,30 @@ def _has_mask(space: Any) -> bool:
         and isinstance(space.spaces, dict)
         and set(space.spaces) == {"observation", "action_mask"}
     )
+
+
+def agents_of(see: Any, act: Any, title: str) -> tuple[str, list]:
+    """How a joint space names its agents: "tuple" or "dict" and their keys, or "one" for a single agent.
+
+    Raises:
+        InvalidGame: several agents act, but observations are not divided in the same way.
+    """
+    spaces = require("gymnasium.spaces", package="gymnasium", purpose="learn from outside games")
+    if isinstance(act, spaces.Dict):
+        if isinstance(see, spaces.Dict) and set(see.spaces) == set(act.spaces):
+            return "dict", list(act.spaces)
+        raise InvalidGame(f"{title}: a Dict of actions needs a Dict of observations with the same agents' names")
+    if isinstance(act, spaces.Tuple):
+        if isinstance(see, spaces.Tuple) and len(see.spaces) == len(act.spaces):
+            return "tuple", list(range(len(act.spaces)))
+        raise InvalidGame(f"{title}: a Tuple of {len(act.spaces)} actions needs a Tuple of as many observations")
+    return "one", [0]
+
+
+def joint_codec(see: Any, act: Any, title: str) -> tuple[Codec, str, list]:
+    """The codec of a joint space, and how it names its agents (see `agents_of`)."""
+    kind, keys = agents_of(see, act, title)
+    names = [k if isinstance(k, str) else f"agent_{k}" for k in keys]
+    many = kind != "one"
+    observations = {n: see[k] if many else see for n, k in zip(names, keys)}
+    return Codec(names, observations, {n: act[k] if many else act for n, k in zip(names, keys)}, title), kind, keys
