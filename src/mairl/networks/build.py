@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from mairl.networks.cnn import CNN
 from mairl.networks.entity_encoder import EntityEncoder
 from mairl.networks.mlp import MLP
+from mairl.networks.social_attention import SocialAttention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +23,10 @@ class NetworkConfig:
 
     Attributes:
         kind: "auto" takes what fits the observation: a CNN for one image, an entity encoder for
-            `{"ego", "entities", "mask"}`, else an MLP on everything flattened.
+            `{"ego", "entities", "mask"}`, else an MLP on everything flattened. "attention" reads such a set too,
+            through the ego's attention (see `mairl.networks.social_attention`).
         width: units of each hidden layer.
-        depth: number of hidden layers (of the head, for CNNs and entity encoders).
+        depth: number of hidden layers (of the head, for CNNs and readers of sets).
         activation: see `mairl.networks.mlp.ACTIVATIONS`.
         dropout: probability of dropping a hidden unit while training.
         channels: of each convolution.
@@ -32,7 +34,7 @@ class NetworkConfig:
         shared: one set of parameters for all agents, instead of one set each.
     """
 
-    kind: Literal["auto", "mlp", "cnn", "entities"] = "auto"
+    kind: Literal["auto", "mlp", "cnn", "entities", "attention"] = "auto"
     width: int = 128
     depth: int = 2
     activation: str = "elu"
@@ -117,10 +119,11 @@ def make_network(
     is_set = isinstance(spec, dict) and {"ego", "entities", "mask"} == set(spec)
     is_image = len(leaves) == 1 and len(leaves[0].shape) == 3
     kind = config.kind if config.kind != "auto" else "entities" if is_set else "cnn" if is_image else "mlp"
-    if kind == "entities":
+    if kind in ("entities", "attention"):
         if not is_set:
-            raise ValueError(f"an entity encoder needs {{'ego', 'entities', 'mask'}}, the observation is {spec}")
-        return EntityEncoder.new(spec["ego"].shape[0], spec["entities"].shape[1], size_out, **sizes)
+            raise ValueError(f"kind={kind!r} needs {{'ego', 'entities', 'mask'}}, the observation is {spec}")
+        reader = EntityEncoder if kind == "entities" else SocialAttention
+        return reader.new(spec["ego"].shape[0], spec["entities"].shape[1], size_out, **sizes)
     if kind == "cnn":
         if not is_image:
             raise ValueError(f"a CNN needs one image [height, width, channel], the observation is {spec}")
