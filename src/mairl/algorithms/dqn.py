@@ -148,8 +148,8 @@ class DQN(Algorithm):
 
         arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
         critic, target, opt_state = eqx.combine(arrays, static)
-        after = State(critic, target, opt_state, replay, state.iterations + 1)
-        return after, {k: jnp.mean(v) for k, v in metrics.items()}
+        after: Any = (critic, target, opt_state, replay, state.iterations + 1)
+        return State(*after), {k: jnp.mean(v) for k, v in metrics.items()}
 
     def loss(self, critic: PerAgent, target: PerAgent, steps: Transition) -> tuple[Float[Array, ""], Metrics]:
         """The sum over agents of the mean Huber loss, of `[batch, ...]` steps with observations and rewards."""
