@@ -28,13 +28,26 @@ def export_numpy(policy: Policy | Learned, folder: str | Path, agents: int, *, o
         agents: how many play.
 
     Raises:
-        Unsupported: a policy or network of a kind that has no NumPy form.
+        Unsupported: a policy or network of a kind that cannot be exported.
         InvalidData: the folder exists and `overwrite` is not set.
     """
-    policy = policy.policy if isinstance(policy, Learned) else policy
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise InvalidData(f"{folder} exists: choose another folder, or replace it on purpose (overwrite)")
+    spec, arrays = describe(policy, agents)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]
+    (folder / "policy.json").write_text(json.dumps(spec, indent=1))
+    (folder / "policy.py").write_text((files("mairl.export") / "standalone.py").read_text(encoding="utf-8"))
+
+
+def describe(policy: Policy | Learned, agents: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a policy computes, as plain data: how its layers follow each other, and their numbers.
+
+    Raises:
+        Unsupported: a policy or network of a kind that has no such form.
+    """
+    policy = policy.policy if isinstance(policy, Learned) else policy
     arrays: dict[str, np.ndarray] = {}
     spec: dict[str, Any] = {"agents": agents, "scale": 1.0}
     if isinstance(policy, CategoricalPolicy):
@@ -46,13 +59,10 @@ def export_numpy(policy: Policy | Learned, folder: str | Path, agents: int, *, o
         spec |= {"low": policy.low, "high": policy.high}
         arrays["log_std"] = np.asarray(policy.log_std)
     else:
-        raise Unsupported(f"a {type(policy).__name__} has no NumPy form: export the policy that it is made of")
+        raise Unsupported(f"a {type(policy).__name__} cannot be exported: export the policy that it is made of")
     spec["shared"] = net.shared
     spec["net"] = _network(net, arrays)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "policy.npz", **arrays)  # type: ignore[arg-type]
-    (folder / "policy.json").write_text(json.dumps(spec, indent=1))
-    (folder / "policy.py").write_text((files("mairl.export") / "standalone.py").read_text(encoding="utf-8"))
+    return spec, arrays
 
 
 def load_numpy(folder: str | Path) -> standalone.Policy:
@@ -73,7 +83,7 @@ def _network(per_agent: PerAgent, arrays: dict[str, np.ndarray]) -> dict[str, An
     if isinstance(net, EntityEncoder):
         encoder, head = _mlp(net.encoder, "encoder", arrays), _mlp(net.head, "head", arrays)
         return {"kind": "entities", "encoder": encoder, "head": head}
-    raise Unsupported(f"a {type(net).__name__} has no NumPy form")
+    raise Unsupported(f"a {type(net).__name__} cannot be exported: MLPs, CNNs and entity encoders can")
 
 
 def _mlp(net: MLP, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
