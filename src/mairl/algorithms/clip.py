@@ -31,8 +31,8 @@ def clip_by_agent_norm(max_norm: float) -> optax.GradientTransformation:
             norm = jnp.sqrt(total)
             return jnp.where(norm > max_norm, max_norm / jnp.where(norm > 0, norm, 1.0), 1.0)
 
-        each = factor(sum(own)) if own else None
-        together = factor(sum(common)) if common else None
+        each = factor(jnp.asarray(sum(own)))
+        together = factor(jnp.asarray(sum(common)))
 
         def scale(node, is_shared):
             if is_shared:

@@ -131,8 +131,9 @@ def behaviour(
         "log_likelihood" (nats per recorded action) and "disagreement" with it, "steps" that they are from and whether
         those were "held_out"; with a known expert, KL and disagreement "on_expert_states" and "on_learner_states".
     """
-    unseen = bool(held_out) and data.num_episodes >= 2
-    if unseen:
+    unseen = False
+    if held_out and data.num_episodes >= 2:
+        unseen = True
         data = data.split(held_out)[1]
     index = jnp.asarray(np.random.default_rng(seed).permutation(data.num_steps)[:limit])
     steps = observe(game, data.observed(game).transition(index) if game.pure else data.transition(index))

@@ -136,9 +136,8 @@ def sample(
     others = expert if expert is not None else learned.policy
     if expert is not None and expert_greedy:
         others = NoisyPolicy(expert, 0.0, True)
-    enumerable = isinstance(game.action_space, Discrete) and isinstance(others, DiscretePolicy)
     truth = {}
-    if enumerable:
+    if isinstance(game.action_space, Discrete) and isinstance(others, DiscretePolicy):
         joint_truth, induced_truth = _true_values(game, others, joint, steps, seen)
         truth = {face: induced_truth if face == "induced_reward" else joint_truth for face in FACES}
     found = {face: recovered(r) for face in FACES if (r := getattr(learned, face)) is not None}

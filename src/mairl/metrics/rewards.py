@@ -12,7 +12,7 @@ from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
 from mairl.metrics.intervals import mean_interval
 from mairl.metrics.reward_distance import compare
-from mairl.metrics.reward_sample import RewardSample, Values, samples
+from mairl.metrics.reward_sample import RewardSample, samples
 from mairl.metrics.shaping import shaping_free
 
 MEASURES = (
@@ -44,10 +44,8 @@ def rewards(
         episodes: played by each, per seed; `steps` are drawn from them.
     """
     keys = jax.random.split(jax.random.key(seed + 9), seeds)
-    drawn = jax.tree.map(
-        np.asarray,
-        samples(learned, game, expert, keys, expert_greedy=expert_greedy, episodes=episodes, count=steps),
-    )
+    drawn = samples(learned, game, expert, keys, expert_greedy=expert_greedy, episodes=episodes, count=steps)
+    drawn: RewardSample = jax.tree.map(np.asarray, drawn)
     result: dict[str, Any] = {}
     if not drawn.found or not drawn.truth:
         return result
@@ -71,9 +69,9 @@ def rewards(
 
 
 def _by_agent(drawn: RewardSample, face: str, seed: int, discount: float) -> list[dict[str, Any]]:
-    found, truth = (Values(*(x[seed] for x in side[face])) for side in (drawn.found, drawn.truth))
-    mask = drawn.mask[seed]
-    rows = compare(found.paid, truth.paid, mask)
+    found, truth = (jax.tree.map(lambda x: x[seed], side[face]) for side in (drawn.found, drawn.truth))
+    mask = np.asarray(drawn.mask[seed])
+    rows = compare(np.asarray(found.paid), np.asarray(truth.paid), mask)
     for i, row in enumerate(rows):
         at = np.flatnonzero(mask[:, i])
         if len(at) < 2:
@@ -81,10 +79,11 @@ def _by_agent(drawn: RewardSample, face: str, seed: int, discount: float) -> lis
             continue
         row.update(
             shaping_free(
-                *(Values(*(x[at, i] for x in side)) for side in (found, truth)),
-                drawn.features[seed][at, i],
-                drawn.next_features[seed][at, i],
-                drawn.terminated[seed][at, i],
+                jax.tree.map(lambda x, i=i, at=at: x[at, i], found),
+                jax.tree.map(lambda x, i=i, at=at: x[at, i], truth),
+                np.asarray(drawn.features[seed])[at, i],
+                np.asarray(drawn.next_features[seed])[at, i],
+                np.asarray(drawn.terminated[seed])[at, i],
                 drawn.episode[seed][at],
                 discount,
             )
@@ -92,7 +91,7 @@ def _by_agent(drawn: RewardSample, face: str, seed: int, discount: float) -> lis
     return rows
 
 
-def _pooled(x: np.ndarray) -> np.ndarray:
+def _pooled(x) -> np.ndarray:
     """All seeds' steps as one axis."""
     return x.reshape(-1, *x.shape[2:])
 

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mairl.core.errors import Unsupported
 from mairl.core.learned import Learned
 from mairl.games import make_game
 from mairl.games.overcooked.exact import Kitchen, explore, logit_play
+from mairl.games.overcooked.game import Overcooked
 from mairl.networks.build import NetworkConfig, per_agent_network
 from mairl.networks.heads import BoltzmannPolicy
 
@@ -74,6 +76,8 @@ def distil(name: str, recipe: DistilRecipe, seed: int = 0, updates: int | None =
         updates: if not the recipe's.
     """
     game = make_game(name)
+    if not isinstance(game, Overcooked):
+        raise Unsupported(f"exact play is found for kitchens, not for {name}")
     kitchen = explore(game)
     policy = logit_play(kitchen, recipe.rationality, recipe.discount)
     rng = np.random.default_rng(seed)
@@ -93,7 +97,7 @@ def distil(name: str, recipe: DistilRecipe, seed: int = 0, updates: int | None =
 
     obs = jax.jit(jax.vmap(look))(jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]))
     updates = recipe.updates if updates is None else updates
-    net = per_agent_network(game, game.action_space.n, recipe.network, jax.random.key(seed), out_scale=0.01)
+    net = per_agent_network(game, policy.shape[-1], recipe.network, jax.random.key(seed), out_scale=0.01)
     optimiser = optax.adam(optax.cosine_decay_schedule(recipe.learning_rate, updates))
     arrays, static = eqx.partition(net, eqx.is_inexact_array)
     logits = jnp.log(jnp.asarray(often))
