@@ -1,0 +1,166 @@
+"""An upper bound on the soups that two cooks can serve, counters included: exact play of a kitchen made easier.
+
+Made easier, never harder, so that whatever can be done in the real kitchen can be done here, at the same steps:
+
+- an object in hand is a joker: an onion or a dish, as the pot needs it; a hand that carries a soup counts as empty;
+- counters are one shelf without places: what is put on any counter can be taken from any other at once, and a shelf
+  of `shelf` objects never runs out;
+- a soup counts when it is filled, at once, if there is time for it to reach a window: an object moves one cell a step
+  at most, carried or handed over counters.
+
+What a real action does not achieve here (interacting with a soup in hand, say) the easier kitchen has as "stay".
+Walking, turning, blocking, the pots, their clocks and the order of interactions are those of the game (old dynamics).
+Its states are few enough for backward induction over all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+from jaxtyping import Int, Int8
+
+from mairl.core.errors import Unsupported
+from mairl.games.overcooked.game import Overcooked
+from mairl.games.overcooked.layout import Layout
+from mairl.games.overcooked.types import DISH, INTERACT, ONION, SOUP, STEPS, OvercookedState
+
+NOWHERE, COUNTER, SOURCE, POT = range(4)
+"""What an interaction reaches; pot k is `POT + k`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """The easier kitchen solved.
+
+    Attributes:
+        game: the kitchen.
+        shelf: objects on counters that are counted.
+        soups: `[steps left, place, code]` the most that can still be filled in time.
+        number: index of ((cell, cell), (direction, direction)).
+    """
+
+    game: Overcooked
+    shelf: int
+    soups: Int8[np.ndarray, "left place code"]
+    number: dict
+
+    @property
+    def at_start(self) -> int:
+        """No more soups than this can be served within the horizon from the fixed start."""
+        return int(self.soups[-1, self.number[self.game.kitchen.starts, (0, 0)], 0])
+
+    def least(self, states: OvercookedState, soups: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """The fewest steps in which `soups` more might be served from each state, fills on the way included.
+
+        More than the horizon: never. Leaves `[n, ...]`.
+        """
+        width = self.game.kitchen.width
+        cells = np.asarray(states.position)[..., 0] + width * np.asarray(states.position)[..., 1].astype(int)
+        rows = np.concatenate([cells, np.asarray(states.facing)], -1)
+        unique, back = np.unique(rows, axis=0, return_inverse=True)
+        place = np.array([self.number[(c, d), (e, f)] for c, d, e, f in unique.tolist()])[back.reshape(-1)]
+        held, counters = np.asarray(states.held), np.asarray(states.counters)
+        full = (held == ONION) | (held == DISH)
+        lying = ((counters == ONION) | (counters == DISH)).sum(-1).clip(0, self.shelf)
+        carried = (held >= SOUP).sum(-1) + (counters >= SOUP).sum(-1)
+        cooking = np.asarray(states.cooking)
+        pots = np.where(cooking >= 0, 3 + cooking, np.asarray(states.onions))
+        sizes = (2, 2, self.shelf + 1, *[4 + self.game.cook_time] * pots.shape[1])
+        code = np.ravel_multi_index((*full.T, lying, *pots.T), sizes)
+        return (self.soups[:, place, code] < soups - carried).sum(0)
+
+
+def relax(game: Overcooked, shelf: int = 2) -> Bound:
+    """Solves the easier kitchen within the game's horizon.
+
+    Args:
+        shelf: objects on counters that are counted; more is tighter and slower.
+
+    Raises:
+        Unsupported: new dynamics, or not two players.
+    """
+    kitchen = game.kitchen
+    if game.dynamics != "old" or game.num_agents != 2:
+        raise Unsupported(f"the bound is for old dynamics and 2 players, not {game.dynamics!r} and {game.num_agents}")
+    number, following, kinds = _walks(kitchen)
+    tables = {pair: _uses(pair, len(kitchen.pots), game.cook_time, shelf) for pair in np.unique(kinds).tolist()}
+    slack = np.array([_distance(kitchen, pot) for pot in kitchen.pots])
+    size = next(iter(tables.values()))[0].size
+    best = np.zeros((game.horizon + 1, len(following), size), np.int8)
+    for left in range(1, game.horizon + 1):
+        for pair, (after, fills) in tables.items():
+            gain = (fills * (slack < left)).sum(-1).astype(np.int8)
+            for a in range(following.shape[1]):
+                rows = np.flatnonzero(kinds[:, a] == pair)
+                if rows.size:
+                    targets, back = np.unique(following[rows, a], return_inverse=True)
+                    value = np.take(best[left - 1, targets], after, axis=1) + gain
+                    best[left, rows] = np.maximum(best[left, rows], value[back])
+    return Bound(game, shelf, best, number)
+
+
+def _walks(kitchen: Layout):
+    """All places and directions of both cooks, numbered; `[place, joint]` what follows, and what is used.
+
+    What both interactions reach is coded as first * (3 + pots) + second.
+    """
+    floor = set(kitchen.floor)
+    target = {k: POT + i for i, k in enumerate(kitchen.pots)}
+    target |= dict.fromkeys(kitchen.counters, COUNTER) | dict.fromkeys((*kitchen.onions, *kitchen.dishes), SOURCE)
+    offset = [dx + kitchen.width * dy for dx, dy in STEPS]
+    cells = list(itertools.product(*kitchen.regions))
+    places = [(c, f) for c in cells if c[0] != c[1] for f in itertools.product(range(4), repeat=2)]
+    number = {p: i for i, p in enumerate(places)}
+    joint = list(itertools.product(range(6), repeat=2))
+    following = np.zeros((len(places), len(joint)), np.int32)
+    kinds = np.zeros_like(following)
+    for i, (cell, facing) in enumerate(places):
+        for j, actions in enumerate(joint):
+            turned = tuple(a if a < 4 else f for a, f in zip(actions, facing, strict=True))
+            wanted = [c + offset[a] if c + offset[a] in floor else c for a, c in zip(actions, cell, strict=True)]
+            clash = wanted[0] == wanted[1] or (wanted[0] == cell[1] and wanted[1] == cell[0])
+            following[i, j] = number[cell if clash else tuple(wanted), turned]
+            used = [target.get(c + offset[f], 0) if a == INTERACT else 0 for a, c, f in zip(actions, cell, facing)]
+            kinds[i, j] = used[0] * (POT + len(kitchen.pots)) + used[1]
+    return number, following, kinds
+
+
+def _uses(pair: int, pots: int, cook_time: int, shelf: int):
+    """What two interactions and a tick of the clock make of (hands, shelf, pots): codes after, `[code, pot]` fills.
+
+    A pot is 0, 1, 2 onions, or 3 + the steps cooked.
+    """
+    sizes = (2, 2, shelf + 1, *[4 + cook_time] * pots)
+    codes = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), -1)
+    fills = np.zeros((len(codes), pots), np.int8)
+    for who, kind in enumerate(divmod(pair, POT + pots)):
+        hand, lying = codes[:, who].copy(), codes[:, 2].copy()
+        if kind == SOURCE:
+            codes[:, who] = 1
+        elif kind == COUNTER:
+            takes = (hand == 0) & (lying > 0)
+            codes[:, who] = np.where(hand == 1, 0, takes)
+            codes[:, 2] = np.where(hand == 1, np.minimum(lying + 1, shelf), lying - (takes & (lying < shelf)))
+        elif kind >= POT:
+            pot = codes[:, kind].copy()  # pot k stands in column 3 + k, as POT + k
+            adds, fill = (hand == 1) & (pot < 3), (hand == 1) & (pot == 3 + cook_time)
+            codes[:, kind] = np.where(adds, pot + 1, np.where(fill, 0, pot))
+            codes[:, who] = np.where(adds | fill, 0, hand)
+            fills[:, kind - POT] += fill
+    cooks = (codes[:, 3:] >= 3) & (codes[:, 3:] < 3 + cook_time)
+    codes[:, 3:] += cooks
+    return np.ravel_multi_index(tuple(codes.T), sizes), fills
+
+
+def _distance(kitchen: Layout, pot: int) -> int:
+    """Steps from filling a soup at a pot to serving it, at least: cells on the way over floor and counters."""
+    passable, windows = {*kitchen.floor, *kitchen.counters}, set(kitchen.serving)
+    seen, ring, steps = {pot}, {pot}, 0
+    while not ring & windows:
+        near = {n for c in ring for n in kitchen.neighbours(c) if n in passable or n in windows} - seen
+        if not near:
+            return 30_000  # no way at all
+        seen, ring, steps = seen | near, near, steps + 1
+    return steps - 1  # filling takes it over the first of these cells
