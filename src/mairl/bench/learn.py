@@ -10,11 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from mairl.algorithms import fit as loop
+from mairl.algorithms.ppo import PPO
 from mairl.algorithms.registry import IMITATORS, make_algorithm
+from mairl.bench.cartpole import CartPole
 from mairl.bench.peer import run_peer
 from mairl.core.policy import UniformPolicy
 from mairl.data.collect import record
 from mairl.games import make_game
+from mairl.networks.build import NetworkConfig
+from mairl.networks.discriminator import DiscriminatorConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +63,63 @@ def training_rate(algorithm, game, data, seeds: int, iterations: int, repeats: i
     )
 
 
+SAME_WORK = {"num_envs": 32, "num_steps": 64, "minibatches": 32, "epochs": 10}
+"""Stable-Baselines3's work per step: rollouts of 2,048 steps, ten passes in minibatches of 64."""
+
+
+def on_cartpole(seeds: int, iterations: int = 5) -> dict[str, Any]:
+    """PPO, BC, GAIL and AIRL on CartPole with the peers' batches, updates per step and network sizes."""
+    game = CartPole()
+    data = record(game, UniformPolicy(1, game.action_space), jax.random.key(0), num_steps=4096)
+    network = NetworkConfig(kind="mlp", width=64, depth=2, activation="tanh")
+    small = NetworkConfig(kind="mlp", width=32, depth=2, activation="tanh")
+    ppo = PPO(**SAME_WORK, network=network)
+    against = DiscriminatorConfig(network=small, batch=256, updates=4, gradient_penalty=0.0)
+    learners = {
+        "ppo": ppo,
+        "bc": dataclasses.replace(make_algorithm("bc"), network=small, batch=256),
+        "gail": dataclasses.replace(make_algorithm("gail"), ppo=ppo, discriminator=against),
+        "airl": dataclasses.replace(make_algorithm("airl"), ppo=ppo, discriminator=against),
+    }
+    return {
+        name: dataclasses.asdict(
+            training_rate(learner, game, None if name == "ppo" else data, seeds, 60 if name == "bc" else iterations)
+        )
+        for name, learner in learners.items()
+    }
+
+
 def bench_learn(seeds: int = 4, iterations: int = 30) -> dict[str, Any]:
-    """Every learner with its defaults on Gems with a recording of 20,000 steps of random play; then the peers."""
+    """Every learner with its defaults on Gems with a recording of 20,000 steps of random play; then CartPole beside
+    peers, one seed and ten side by side (peers train one)."""
     game = make_game("gems")
     data = record(game, UniformPolicy(game.num_agents, game.action_space), jax.random.key(0), num_steps=20_000)
     ours = {}
     for name in (*IMITATORS, "ppo"):
         rate = training_rate(make_algorithm(name), game, None if name == "ppo" else data, seeds, iterations)
         ours[name] = dataclasses.asdict(rate)
+    cartpole = {"1": on_cartpole(1), "10": on_cartpole(10)}
     peers = {
         "imitation": run_peer("imitation_cartpole", "imitation"),
         "stable_baselines3": run_peer("sb3_cartpole", "stable_baselines3"),
     }
-    return {"game": "gems", "seeds": seeds, "ours": ours, "peers": peers}
+    return {
+        "game": "gems",
+        "seeds": seeds,
+        "ours": ours,
+        "cartpole": cartpole,
+        "peers": peers,
+        "ratios": {seeds: ratios(rates, peers) for seeds, rates in cartpole.items()},
+    }
+
+
+def ratios(ours: dict[str, Any], peers: dict[str, Any]) -> dict[str, float]:
+    """Ours to theirs: environment steps a second, for BC gradient updates a second."""
+    found = {}
+    for peer, names in (("imitation", ("gail", "airl", "bc")), ("stable_baselines3", ("ppo",))):
+        for name in names:
+            theirs = peers[peer].get(name)
+            if theirs is not None:
+                unit = "updates_per_s" if name == "bc" else "env_steps_per_s"
+                found[f"{name} / {peer}"] = ours[name][unit] / theirs[unit]
+    return found
