@@ -18,6 +18,7 @@ def render(
     greedy: bool = False,
     seed: int = 0,
     fps: float = 6.0,
+    attention: int | None = None,
 ) -> None:
     """Draws an episode: a learned policy's (RUN) or a recorded one (STORE).
 
@@ -28,15 +29,19 @@ def render(
         greedy: the learned policy's likeliest actions.
         seed: of the learned policy's episode.
         fps: pictures a second.
+        attention: draw whom this vehicle of an intersection looks at, in each picture: the learned policy's attention,
+            or that of the expert saved in the STORE, where its networks have one.
     """
     import equinox as eqx
     import jax
     import numpy as np
 
+    from mairl.core.learned import Learned
     from mairl.data import store
     from mairl.games import make_game
     from mairl.metrics.evaluate import read_run
     from mairl.report.animate import episode_states, frames, write_animation
+    from mairl.report.attention import draw_attention
     from mairl.report.html import write_report
 
     if (source / "run.json").exists():
@@ -57,7 +62,13 @@ def render(
         game = make_game(data.metadata.game)
         length = int(data.lengths[episode])
         states = jax.tree.map(lambda x: np.asarray(x[episode, : length + 1]), data.state)
-    write_animation(frames(game, states), out, fps)
+        policy = Learned.load(source / "expert").policy if attention is not None else None
+    if attention is None or policy is None:
+        pictures = frames(game, states)
+    else:
+        each = [jax.tree.map(lambda x, k=k: x[k], states) for k in range(len(jax.tree.leaves(states)[0]))]
+        pictures = [draw_attention(game, policy, state, attention) for state in each]
+    write_animation(pictures, out, fps)
     print(out)
 
 

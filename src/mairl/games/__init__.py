@@ -37,9 +37,11 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "overcooked": _from("mairl.games.overcooked.game:Overcooked", horizon=50),
     "overcooked-cook5": _from("mairl.games.overcooked.game:Overcooked", horizon=50, cook_time=5),
     "intersection": _from("mairl.games.intersection.game:Intersection"),
+    "intersection-entities": _from("mairl.games.intersection.game:Intersection", observation="entities"),
 }
 """Id to constructor. Gems is seen as its plain networks learn it best, with a clock, as its experts do.
-`overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game."""
+`overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game. `intersection-entities` is
+the same intersection, seen as a set of vehicles."""
 
 
 def make_game(name: str) -> MarkovGame:

@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from mairl.algorithms.dqn import DQN
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import provenance
@@ -30,6 +31,8 @@ _NETWORK = NetworkConfig(kind="mlp", width=64, depth=2, activation="tanh")
 
 _WIDE = NetworkConfig(kind="mlp", width=128, depth=2, activation="tanh", shared=True)
 
+_ATTENTION = NetworkConfig(kind="attention", width=64, depth=2, activation="tanh", shared=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class ExpertRecipe:
@@ -43,7 +46,7 @@ class ExpertRecipe:
         seeds: trained together; the best over 200 further episodes is kept, which are not those of its evidence.
     """
 
-    algorithm: PPO
+    algorithm: PPO | DQN
     budget: int
     stages: tuple[tuple[float, str], ...] = ((1.0, ""),)
     seeds: int = 2
@@ -68,6 +71,11 @@ RECIPES: dict[str, ExpertRecipe] = {
     "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 6_000_000, _KITCHEN_STAGES),
     "intersection": ExpertRecipe(
         _ppo(num_steps=13, num_envs=256, reward_scale=0.3, discount=0.99, network=_WIDE, entropy=0.005), 4_000_000
+    ),
+    "intersection-entities": ExpertRecipe(
+        DQN(num_envs=64, batch=256, buffer=50_000, final_epsilon=0.02, horizon_ends=True, network=_ATTENTION),
+        1_000_000,
+        seeds=1,
     ),
 }
 """Game id to recipe. Other games, and other options of these, start from the recipe of the id or from the last one."""
@@ -142,7 +150,7 @@ def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int) 
         "game": game,
         "command": command,
         "seed": seed,
-        "learner": "exact play, copied" if game in EXACT else "PPO",
+        "learner": "exact play, copied" if game in EXACT else type(recipe_for(game).algorithm).__name__,
         "updates" if game in EXACT else "env_steps_per_seed": budget,
         "seeds_trained": 1 if game in EXACT else recipe_for(game).seeds,
         "wall_s": wall_s,

@@ -33,10 +33,11 @@ BUDGET = {
     "overcooked": 40_000,
     "overcooked-cook5": 60_000,
     "intersection": 125_000,
+    "intersection-entities": 125_000,
 }
 """Game id to the environment steps of the inverse Q-learners, online."""
 
-EXCHANGEABLE = ("intersection",)
+EXCHANGEABLE = ("intersection", "intersection-entities")
 """Games whose agents differ by what they see only: one network serves all of them."""
 
 INVERSE_Q = ("iq-independent", "iq-ma-joint", "iq-ma-slice", "mamql")

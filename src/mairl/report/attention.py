@@ -22,8 +22,8 @@ from mairl.networks.social_attention import SocialAttention
 HEADS = ((255, 212, 59), (151, 117, 250), (99, 230, 190), (255, 168, 168))
 """Colours of the heads, in order."""
 
-WIDEST, RING, CLEAR = 14.0, 4.2, 1.6
-"""Pixels that a weight of 1 is wide; metres of the ego's ring around it; metres that lines leave free at centres."""
+WIDEST, RING, CLEAR = 14.0, 4.2, 3.0
+"""Pixels that a weight of 1 is wide; metres from the ego to its ring, and from lines' ends to the centres."""
 
 
 def attention_weights(policy: Policy, obs: PyTree[Array]) -> Float[Array, "agent head 1+entity"]:
