@@ -59,6 +59,8 @@ def _ppo(**fields) -> PPO:
 _KITCHEN_STAGES = ((0.3, "shaping=0.3,random_start=True"), (0.3, "shaping=0.1"), (0.4, ""))
 _OVERCOOKED = _ppo(num_steps=50, reward_scale=0.1, discount=0.99, entropy=0.02)
 
+CRAMPED_ROOM_400 = "overcooked:layout=cramped_room,horizon=400"
+
 RECIPES: dict[str, ExpertRecipe] = {
     "gems": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 1_500_000),
     "gems-random": ExpertRecipe(
@@ -69,6 +71,12 @@ RECIPES: dict[str, ExpertRecipe] = {
     ),
     "overcooked": ExpertRecipe(_OVERCOOKED, 3_000_000, _KITCHEN_STAGES),
     "overcooked-cook5": ExpertRecipe(_OVERCOOKED, 6_000_000, _KITCHEN_STAGES),
+    CRAMPED_ROOM_400: ExpertRecipe(
+        _ppo(num_steps=100, reward_scale=0.1, discount=0.99),
+        5_000_000,
+        ((0.25, "shaping=1.0,random_start=True"), (0.25, "shaping=0.3"), (0.5, "")),
+        seeds=1,
+    ),
     "intersection": ExpertRecipe(
         _ppo(num_steps=13, num_envs=256, reward_scale=0.3, discount=0.99, network=_WIDE, entropy=0.005), 4_000_000
     ),
