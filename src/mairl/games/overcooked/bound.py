@@ -5,8 +5,9 @@ Made easier, never harder, so that whatever can be done in the real kitchen can 
 - an object in hand is a joker: an onion or a dish, as the pot needs it; a hand that carries a soup counts as empty;
 - counters are one shelf without places: what is put on any counter can be taken from any other at once, and a shelf
   of `shelf` objects never runs out;
-- a soup counts when it is filled, at once, if there is time for it to reach a window: an object moves one cell a step
-  at most, carried or handed over counters.
+- a soup counts when it is filled, at once, if there is time to serve it by the shortest way: carried, or handed over
+  counters to a cook who happens to stand there (and takes it within the step in which it is put down, as the game
+  lets the later of two cooks do).
 
 What a real action does not achieve here (interacting with a soup in hand, say) the easier kitchen has as "stay".
 Walking, turning, blocking, the pots, their clocks and the order of interactions are those of the game (old dynamics).
@@ -28,6 +29,9 @@ from mairl.games.overcooked.types import DISH, INTERACT, ONION, SOUP, STEPS, Ove
 
 NOWHERE, COUNTER, SOURCE, POT = range(4)
 """What an interaction reaches; pot k is `POT + k`."""
+
+NEVER = 40_000
+"""More steps than any horizon."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +56,15 @@ class Bound:
         return int(self.soups[-1, self.number[self.game.kitchen.starts, (0, 0)], 0])
 
     def least(self, states: OvercookedState, soups: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        """The fewest steps in which `soups` more might be served from each state, fills on the way included.
+        """The fewest steps in which `soups` more might be served from each state, those already filled included.
 
         More than the horizon: never. Leaves `[n, ...]`.
         """
+        carried = (np.asarray(states.held) >= SOUP).sum(-1) + (np.asarray(states.counters) >= SOUP).sum(-1)
+        return (self.fills(states) < soups - carried).sum(0)
+
+    def fills(self, states: OvercookedState) -> Int8[np.ndarray, "left n"]:
+        """The most soups that can still be filled in time from each state, by steps left. Leaves `[n, ...]`."""
         width = self.game.kitchen.width
         cells = np.asarray(states.position)[..., 0] + width * np.asarray(states.position)[..., 1].astype(int)
         rows = np.concatenate([cells, np.asarray(states.facing)], -1)
@@ -64,29 +73,32 @@ class Bound:
         held, counters = np.asarray(states.held), np.asarray(states.counters)
         full = (held == ONION) | (held == DISH)
         lying = ((counters == ONION) | (counters == DISH)).sum(-1).clip(0, self.shelf)
-        carried = (held >= SOUP).sum(-1) + (counters >= SOUP).sum(-1)
         cooking = np.asarray(states.cooking)
         pots = np.where(cooking >= 0, 3 + cooking, np.asarray(states.onions))
         sizes = (2, 2, self.shelf + 1, *[4 + self.game.cook_time] * pots.shape[1])
         code = np.ravel_multi_index((*full.T, lying, *pots.T), sizes)
-        return (self.soups[:, place, code] < soups - carried).sum(0)
+        return self.soups[:, place, code]
 
 
 def relax(game: Overcooked, shelf: int = 2) -> Bound:
     """Solves the easier kitchen within the game's horizon.
 
     Args:
-        shelf: objects on counters that are counted; more is tighter and slower.
+        shelf: objects on counters that are counted, at least 1; more is tighter and slower.
 
     Raises:
-        Unsupported: new dynamics, or not two players.
+        Unsupported: new dynamics, not two players, or no shelf.
     """
     kitchen = game.kitchen
+    if shelf < 1:
+        raise Unsupported(
+            f"without a shelf the kitchen would be harder, not easier: shelf must be 1 or more, got {shelf}"
+        )
     if game.dynamics != "old" or game.num_agents != 2:
         raise Unsupported(f"the bound is for old dynamics and 2 players, not {game.dynamics!r} and {game.num_agents}")
     number, following, kinds = _walks(kitchen)
     tables = {pair: _uses(pair, len(kitchen.pots), game.cook_time, shelf) for pair in np.unique(kinds).tolist()}
-    slack = np.array([_distance(kitchen, pot) for pot in kitchen.pots])
+    slack = np.array([steps_to_serve(kitchen, pot) for pot in kitchen.pots])
     size = next(iter(tables.values()))[0].size
     best = np.zeros((game.horizon + 1, len(following), size), np.int8)
     for left in range(1, game.horizon + 1):
@@ -154,13 +166,23 @@ def _uses(pair: int, pots: int, cook_time: int, shelf: int):
     return np.ravel_multi_index(tuple(codes.T), sizes), fills
 
 
-def _distance(kitchen: Layout, pot: int) -> int:
-    """Steps from filling a soup at a pot to serving it, at least: cells on the way over floor and counters."""
-    passable, windows = {*kitchen.floor, *kitchen.counters}, set(kitchen.serving)
-    seen, ring, steps = {pot}, {pot}, 0
-    while not ring & windows:
-        near = {n for c in ring for n in kitchen.neighbours(c) if n in passable or n in windows} - seen
-        if not near:
-            return 30_000  # no way at all
-        seen, ring, steps = seen | near, near, steps + 1
-    return steps - 1  # filling takes it over the first of these cells
+def steps_to_serve(kitchen: Layout, pot: int) -> int:
+    """Steps from filling a soup at a pot to serving it, at least, nobody being in the way.
+
+    A carried soup turns and walks with its cook. Put on a counter, it may go on at once in the hands of a cook on any
+    side of it, who looks at it.
+    """
+    floor, counters, windows = set(kitchen.floor), set(kitchen.counters), set(kitchen.serving)
+    offset = [dx + kitchen.width * dy for dx, dy in STEPS[:4]]
+    ring = {(pot - offset[d], d) for d in range(4) if pot - offset[d] in floor}
+    seen, steps = set(ring), 0
+    while ring:
+        steps += 1
+        if any(cell + offset[d] in windows for cell, d in ring):
+            return steps
+        near = {(cell + offset[d] if cell + offset[d] in floor else cell, d) for cell, _ in ring for d in range(4)}
+        on = {cell + offset[d] for cell, d in ring} & counters
+        near |= {(k - offset[d], d) for k in on for d in range(4) if k - offset[d] in floor}
+        ring = near - seen
+        seen |= ring
+    return NEVER

@@ -1,7 +1,9 @@
-"""Exact play in small kitchens as long as nobody puts anything on a counter: the optimum, and a logit equilibrium.
+"""Exact play in small kitchens where counters are kept clear: the optimum, and a logit equilibrium.
 
-Without counters a small kitchen has some ten thousand states (cramped_room: 69,000 at most). All that can be reached
-are listed with what every joint action leads to, by the game's own `step`; backward induction does the rest.
+Nothing may lie on a counter between two steps; what one cook puts down the next one may take within the step, if the
+order of interactions lets them. So a small kitchen has some ten or hundred thousand states (cramped_room: 125,266 with
+cook time 20). All that can be reached are listed with what every joint action leads to, by the game's own `step`;
+backward induction does the rest.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ MOST_STATES = 3_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Kitchen:
-    """All states that can be reached without putting anything on a counter.
+    """All states that can be reached while every counter is clear between steps.
 
     Attributes:
         game: the kitchen.
         codes: `[state]` sorted, see `encode`.
         states: leaves `[state, ...]`; their time is 0.
-        following: `[state, joint]` the next state's index; -1 where something would be put on a counter.
+        following: `[state, joint]` the next state's index; -1 where something would be left on a counter.
         soups: `[state, joint]` delivered.
         start: index of the first state.
     """
@@ -139,7 +141,7 @@ def logit_play(
         π_i(a_i | s, t) ∝ exp(λ Q̄_i),  Q̄_i = E over a_-i ~ π_-i of r_i + γ V_i(s', t + 1),  V_i = λ⁻¹ logsumexp λ Q̄_i
 
     At each time the fixed point is looked for from the best joint action, so that the agents agree on one of several
-    equally good plans. Actions that put something on a counter are not taken.
+    equally good plans. Joint actions that leave something on a counter are not taken.
 
     Args:
         rationality: λ, in 1 / units of reward.

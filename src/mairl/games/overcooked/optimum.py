@@ -3,14 +3,14 @@
 From above: `bound.relax`. From below: breadth-first search over joint actions with the game's own `step`, without
 states from which the bound says that the wanted soups cannot be served any more; where more are left than `width`,
 those with most time to spare go on. A plan with as many soups as the bound is an optimum.
-
-    python -m mairl.games.overcooked.optimum -o optimum.json
+`mairl.bench.overcooked_optimum` bounds the classic kitchens.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Int
 
 from mairl.games.overcooked.bound import Bound, relax
-from mairl.games.overcooked.game import Overcooked
+from mairl.games.overcooked.game import Overcooked, facing_cell
+from mairl.games.overcooked.types import INTERACT, NOTHING
 
 CHUNK = 2048
 """States that are expanded together."""
@@ -33,7 +34,7 @@ class Optimum:
         relaxed: the easier kitchen's bound, before the search tightened it.
         actions: `[time, agent]` int, the plan, up to its last soup.
         served: steps (from 1) at which the plan's soups are served.
-        uses_counters: whether the plan puts anything down.
+        uses_counters: whether the plan puts anything on a counter.
     """
 
     lower: int
@@ -44,18 +45,23 @@ class Optimum:
     uses_counters: bool
 
 
-def optimum(game: Overcooked, width: int = 5000, shelf: int = 1, seed: int = 0) -> Optimum:
+def optimum(
+    game: Overcooked, width: int = 5000, shelf: int = 1, seed: int = 0, say: Callable[[str], object] = lambda _: None
+) -> Optimum:
     """Bounds the soups from the fixed start. For old dynamics and two players.
 
     Args:
         width: states kept at each step of the search.
         shelf: see `relax`.
+        say: told what is being done.
     """
     game = dataclasses.replace(game, random_start=False, shaping=0.0)
     bound = relax(game, shelf)
     upper = bound.at_start
+    say(f"at most {upper} soups in the easier kitchen")
     for soups in range(bound.at_start, 0, -1):
         plan, complete = search(bound, soups, width, seed)
+        say(f"{soups} soups: " + ("a plan" if plan is not None else "none exists" if complete else "no plan found"))
         if plan is not None:
             return Optimum(soups, upper, bound.at_start, plan, *_replay(game, plan))
         if complete and soups == upper:
@@ -126,11 +132,14 @@ def _trace(parents, index: int, joint) -> Int[np.ndarray, "time 2"]:
 
 
 def _replay(game: Overcooked, actions) -> tuple[tuple[int, ...], bool]:
-    """Steps at which soups are served, and whether anything ever lies on a counter."""
+    """Steps at which soups are served, and whether anything is ever put on a counter."""
 
     def one(state, action):
         after, step = game.step(jax.random.key(0), state, action)
-        return after, (jnp.sum(step.info["soups"]), jnp.any(after.counters > 0))
+        at = jnp.any(facing_cell(state, game.kitchen)[:, None] == jnp.array(game.kitchen.counters, int), axis=-1)
+        puts = at & (action == INTERACT) & (state.held != NOTHING) & (after.held == NOTHING)
+        return after, (jnp.sum(step.info["soups"]), jnp.any(puts))
 
-    soups, lying = jax.lax.scan(one, game.reset(jax.random.key(0))[0], jnp.asarray(actions))[1]
-    return tuple(int(t) + 1 for t in np.flatnonzero(np.asarray(soups))), bool(lying.any())
+    soups, puts = jax.lax.scan(one, game.reset(jax.random.key(0))[0], jnp.asarray(actions))[1]
+    times = np.repeat(np.arange(1, len(actions) + 1), np.asarray(soups).astype(int))
+    return tuple(times.tolist()), bool(puts.any())
