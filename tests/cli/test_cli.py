@@ -43,6 +43,7 @@ def test_help_names_every_command(capsys):
         (["data", "import", "fax", "x"], "the formats are"),
         (["expert", "chess", "-o", "nowhere"], "there is no game 'chess'"),
         (["expert", "gems:colour=3", "-o", "nowhere"], "unknown option colour"),
+        (["expert", "gems", "-o", "nowhere", "--learner", "mamql"], "use one of ppo, dqn, maddpg"),
     ],
 )
 def test_bad_input_ends_in_one_line(capsys, arguments, said):

@@ -50,10 +50,11 @@ ALGORITHMS: dict[str, Entry] = {
     "mamql": Entry("mairl.algorithms.mamql:MAMQL", "multi-agent marginal Q-learning from demonstrations"),
     "ppo": Entry("mairl.algorithms.ppo:PPO", "an expert: policy gradients on the true reward"),
     "dqn": Entry("mairl.algorithms.dqn:DQN", "an expert: values of actions under the true reward"),
+    "maddpg": Entry("mairl.algorithms.maddpg:MADDPG", "an expert: critics that see everybody, on the true reward"),
 }
 """Id to entry."""
 
-IMITATORS = tuple(name for name in ALGORITHMS if name not in ("ppo", "dqn"))
+IMITATORS = tuple(name for name in ALGORITHMS if name not in ("ppo", "dqn", "maddpg"))
 """Those that learn from demonstrations."""
 
 

@@ -22,6 +22,7 @@ class Expert:
         episodes: record whole episodes instead.
         greedy: record the likeliest actions instead of sampled ones.
         train: train a fresh expert even where one ships.
+        learner: train a fresh expert with this learner (ppo, dqn, maddpg) instead of the game's usual one.
         seed: of training and recording.
         overwrite: replace an existing recording.
         json: print one JSON object.
@@ -33,6 +34,7 @@ class Expert:
     episodes: int | None = None
     greedy: bool = False
     train: bool = False
+    learner: str | None = None
     seed: int = 0
     overwrite: bool = False
     json: bool = False
@@ -55,16 +57,21 @@ def run(options: Expert) -> dict:
     if options.out.exists() and not options.overwrite:
         raise InvalidData(f"{options.out} exists: choose another folder, or replace it on purpose (--overwrite)")
     game = make_game(options.game)
-    shipped = has_expert(options.game) and not options.train
-    expert = load_expert(options.game) if shipped else train_expert(options.game, seed=options.seed, progress=True)
+    shipped = has_expert(options.game) and not options.train and options.learner is None
+    expert = (
+        load_expert(options.game)
+        if shipped
+        else train_expert(options.game, seed=options.seed, learner=options.learner, progress=True)
+    )
     kind = "greedy" if options.greedy else "stochastic"
+    who = "shipped" if shipped else "trained" if options.learner is None else f"{options.learner}-trained"
     amount = {"num_episodes": options.episodes} if options.episodes is not None else {"num_steps": options.steps}
     data = record(
         game,
         expert.policy,
         jax.random.key(options.seed + 1),
         greedy=options.greedy,
-        metadata=Metadata.of(options.game, f"{'shipped' if shipped else 'trained'} expert, {kind}"),
+        metadata=Metadata.of(options.game, f"{who} expert, {kind}"),
         **amount,
     )
     store.save(data, options.out, overwrite=options.overwrite)
@@ -75,7 +82,7 @@ def run(options: Expert) -> dict:
     return {
         "demos": str(options.out),
         "game": options.game,
-        "expert": "shipped" if shipped else "trained",
+        "expert": who,
         "actions": kind,
         "episodes": data.num_episodes,
         "steps": data.num_steps,

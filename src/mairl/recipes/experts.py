@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,8 +19,11 @@ import numpy as np
 
 from mairl.algorithms.dqn import DQN
 from mairl.algorithms.fit import fit
+from mairl.algorithms.maddpg import MADDPG
 from mairl.algorithms.ppo import PPO
+from mairl.algorithms.registry import ALGORITHMS, IMITATORS, make_algorithm
 from mairl.algorithms.run_folder import provenance
+from mairl.core.errors import Unsupported
 from mairl.core.learned import Learned
 from mairl.data.collect import play_episodes
 from mairl.games import make_game
@@ -46,7 +50,7 @@ class ExpertRecipe:
         seeds: trained together; the best over 200 further episodes is kept, which are not those of its evidence.
     """
 
-    algorithm: PPO | DQN
+    algorithm: PPO | DQN | MADDPG
     budget: int
     stages: tuple[tuple[float, str], ...] = ((1.0, ""),)
     seeds: int = 2
@@ -88,28 +92,59 @@ RECIPES: dict[str, ExpertRecipe] = {
 }
 """Game id to recipe. Other games, and other options of these, start from the recipe of the id or from the last one."""
 
+OTHERS: dict[tuple[str, str], ExpertRecipe] = {
+    ("gems", "maddpg"): ExpertRecipe(
+        MADDPG(num_envs=32, num_steps=9, reward_scale=0.3, network=_NETWORK),
+        600_000,
+        ((0.6, "shaping=0.3"), (0.4, "")),
+        seeds=1,
+    ),
+}
+"""(game id, learner) to recipe, for learners that are not the game's usual one."""
+
+EXPERT_LEARNERS = tuple(name for name in ALGORITHMS if name not in IMITATORS)
+"""Learners that train experts: on the true reward."""
+
 EXACT: dict[str, DistilRecipe] = {"overcooked-cook5": DistilRecipe()}
 """Game ids whose expert is exact play copied into a network; PPO (with the recipe above) learns in them otherwise."""
 
 
-def recipe_for(game: str) -> ExpertRecipe:
-    """The recipe of a game (id with or without options); a general one where there is none."""
+def recipe_for(game: str, learner: str | None = None) -> ExpertRecipe:
+    """The recipe of a game (id with or without options); a general one where there is none.
+
+    Args:
+        learner: one of `EXPERT_LEARNERS`, if not the game's usual one.
+
+    Raises:
+        Unsupported: another learner.
+    """
+    if learner is not None and learner not in EXPERT_LEARNERS:
+        raise Unsupported(f"{learner!r} trains no experts: use one of {', '.join(EXPERT_LEARNERS)}")
     kind = game.partition(":")[0]
     general = ExpertRecipe(_ppo(num_steps=64, discount=0.99), 2_000_000)
-    return RECIPES.get(game, RECIPES.get(kind, general))
+    usual = RECIPES.get(game, RECIPES.get(kind, general))
+    if learner is None or isinstance(usual.algorithm, type(make_algorithm(learner))):
+        return usual
+    if learner == "ppo":
+        return general
+    algorithm: Any = make_algorithm(learner)
+    return OTHERS.get((game, learner), OTHERS.get((kind, learner), ExpertRecipe(algorithm, 2_000_000, seeds=1)))
 
 
-def train_expert(game: str, *, seed: int = 0, budget: int | None = None, progress: bool = False) -> Learned:
+def train_expert(
+    game: str, *, seed: int = 0, budget: int | None = None, learner: str | None = None, progress: bool = False
+) -> Learned:
     """Trains a fresh expert on the true reward (plus shaping, where the recipe has it).
 
     Args:
         game: id and options.
         seed: the first of the recipe's seeds.
         budget: environment steps (updates, where exact play is copied), if not the recipe's.
+        learner: if not the game's usual one.
     """
-    if game in EXACT:
+    if game in EXACT and learner is None:
         return distil(game, EXACT[game], seed, budget)
-    recipe = recipe_for(game)
+    recipe = recipe_for(game, learner)
     budget = recipe.budget if budget is None else budget
     real = make_game(game)
     collection = recipe.algorithm.collection(real)
@@ -146,7 +181,7 @@ def episode_returns(game, expert: Learned, episodes: int, greedy: bool, seed: in
     return np.asarray(play(game, expert.policy, jax.random.key(seed), episodes, greedy).returns)
 
 
-def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int) -> dict:
+def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int, learner: str | None = None) -> dict:
     """What an expert reaches over 1,000 episodes, sampled and greedy, with provenance."""
     measured = {}
     for name, greedy in (("sampled", False), ("greedy", True)):
@@ -154,13 +189,15 @@ def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int) 
         mean, interval = mean_interval(returns.mean(1))
         measured[name] = {"return_mean": mean, "return_ci95": interval, "per_agent": returns.mean(0).tolist()}
     command = f"python -m mairl.recipes.experts {game} -o FOLDER --seed {seed} --budget {budget}"
+    copied = game in EXACT and learner is None
+    recipe = recipe_for(game, learner)
     return {
         "game": game,
-        "command": command,
+        "command": command + (f" --learner {learner}" if learner else ""),
         "seed": seed,
-        "learner": "exact play, copied" if game in EXACT else type(recipe_for(game).algorithm).__name__,
-        "updates" if game in EXACT else "env_steps_per_seed": budget,
-        "seeds_trained": 1 if game in EXACT else recipe_for(game).seeds,
+        "learner": "exact play, copied" if copied else type(recipe.algorithm).__name__,
+        "updates" if copied else "env_steps_per_seed": budget,
+        "seeds_trained": 1 if copied else recipe.seeds,
         "wall_s": wall_s,
         **measured,
         **provenance(),
@@ -174,13 +211,21 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=int)
+    parser.add_argument("--learner", choices=EXPERT_LEARNERS, help="if not the game's usual one")
     options = parser.parse_args()
     start = time.perf_counter()
-    expert = train_expert(options.game, seed=options.seed, budget=options.budget, progress=sys.stderr.isatty())
+    expert = train_expert(
+        options.game,
+        seed=options.seed,
+        budget=options.budget,
+        learner=options.learner,
+        progress=sys.stderr.isatty(),
+    )
     wall_s = time.perf_counter() - start
     expert.save(options.out)
-    budget = options.budget or (EXACT.get(options.game) or recipe_for(options.game)).budget
-    facts = evidence(options.game, expert, wall_s, budget, options.seed)
+    copied = EXACT.get(options.game) if options.learner is None else None
+    budget = options.budget or (copied or recipe_for(options.game, options.learner)).budget
+    facts = evidence(options.game, expert, wall_s, budget, options.seed, options.learner)
     (options.out / "evidence.json").write_text(json.dumps(facts, indent=1))
     for kind in ("sampled", "greedy"):
         print(f"{options.game}, {kind}: {facts[kind]['return_mean']:.2f} {facts[kind]['per_agent']}")
