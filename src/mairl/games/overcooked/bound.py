@@ -20,7 +20,7 @@ import dataclasses
 import itertools
 
 import numpy as np
-from jaxtyping import Int, Int8
+from jaxtyping import Int
 
 from mairl.core.errors import Unsupported
 from mairl.games.overcooked.game import Overcooked
@@ -47,7 +47,7 @@ class Bound:
 
     game: Overcooked
     shelf: int
-    soups: Int8[np.ndarray, "left place code"]
+    soups: Int[np.ndarray, "left place code"]
     number: dict
 
     @property
@@ -63,7 +63,7 @@ class Bound:
         carried = (np.asarray(states.held) >= SOUP).sum(-1) + (np.asarray(states.counters) >= SOUP).sum(-1)
         return (self.fills(states) < soups - carried).sum(0)
 
-    def fills(self, states: OvercookedState) -> Int8[np.ndarray, "left n"]:
+    def fills(self, states: OvercookedState) -> Int[np.ndarray, "left n"]:
         """The most soups that can still be filled in time from each state, by steps left. Leaves `[n, ...]`."""
         width = self.game.kitchen.width
         cells = np.asarray(states.position)[..., 0] + width * np.asarray(states.position)[..., 1].astype(int)
@@ -100,10 +100,12 @@ def relax(game: Overcooked, shelf: int = 2) -> Bound:
     tables = {pair: _uses(pair, len(kitchen.pots), game.cook_time, shelf) for pair in np.unique(kinds).tolist()}
     slack = np.array([steps_to_serve(kitchen, pot) for pot in kitchen.pots])
     size = next(iter(tables.values()))[0].size
-    best = np.zeros((game.horizon + 1, len(following), size), np.int8)
+    # A soup takes four interactions, of two a step; pots may be full at first.
+    small = np.int8 if game.horizon // 2 + len(kitchen.pots) <= 127 else np.int16
+    best = np.zeros((game.horizon + 1, len(following), size), small)
     for left in range(1, game.horizon + 1):
         for pair, (after, fills) in tables.items():
-            gain = (fills * (slack < left)).sum(-1).astype(np.int8)
+            gain = (fills * (slack < left)).sum(-1).astype(small)
             for a in range(following.shape[1]):
                 rows = np.flatnonzero(kinds[:, a] == pair)
                 if rows.size:

@@ -13,7 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int16
 
 from mairl.core.errors import InvalidGame
 from mairl.games.overcooked.game import Overcooked
@@ -69,8 +69,11 @@ def explore(game: Overcooked, chunk: int = 8192) -> Kitchen:
     """Lists the states by breadth-first search from the fixed start.
 
     Raises:
-        InvalidGame: more than three million states.
+        InvalidGame: more than three million states, or too many to number.
     """
+    sizes = (len(game.kitchen.floor) * 24) ** game.num_agents * (4 * (game.cook_time + 2)) ** len(game.kitchen.pots)
+    if sizes > 2**63 - 1:
+        raise InvalidGame(f"{len(game.kitchen.pots)} pots and {game.num_agents} players: too many for exact play")
     agents, actions = game.num_agents, game.action_space.n
     joint = np.stack(np.meshgrid(*[np.arange(actions)] * agents, indexing="ij"), -1).reshape(-1, agents)
     key = jax.random.key(0)
@@ -123,10 +126,10 @@ def explore(game: Overcooked, chunk: int = 8192) -> Kitchen:
     return Kitchen(game, all_codes, states, following, np.concatenate(paid)[order], start)
 
 
-def optimum(kitchen: Kitchen) -> Int[np.ndarray, "time state"]:
+def optimum(kitchen: Kitchen) -> Int16[np.ndarray, "time state"]:
     """The most soups that can still be delivered within the horizon, by time (row t: t steps played) and state."""
     horizon = kitchen.game.horizon
-    best = np.zeros((horizon + 1, len(kitchen.codes)), np.int8)
+    best = np.zeros((horizon + 1, len(kitchen.codes)), np.int16)
     for t in range(horizon - 1, -1, -1):
         value = kitchen.soups + np.where(kitchen.following >= 0, best[t + 1][kitchen.following], -100)
         best[t] = value.max(axis=1)

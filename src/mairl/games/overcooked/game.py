@@ -5,7 +5,7 @@ Order within a step: interactions (player 0 first), then movement, then the pots
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -42,7 +42,7 @@ class Overcooked(MarkovGame):
         horizon: steps of an episode. It never ends earlier.
         soup_reward: of a delivery, in all; each player gets an equal part (20 for two players: 10 each).
         shaping: weight of the usual aid to learning (3 onion in pot, 3 useful dish, 5 soup in dish), paid to the
-            player who does it. It is reported in `info["shaped"]` whatever the weight.
+            player who does it, so that rewards differ. It is reported in `info["shaped"]` whatever the weight.
         random_start: players begin anywhere they can walk to, facing anywhere; each hand and pot is filled with
             probability one half. Otherwise: at their places, facing north, empty.
         observation: "vector", all that matters in this kitchen as numbers, oneself first; "grid", planes
@@ -59,8 +59,6 @@ class Overcooked(MarkovGame):
     random_start: bool = eqx.field(static=True, default=False)
     observation: Literal["vector", "grid"] = eqx.field(static=True, default="vector")
     observe_time: bool = eqx.field(static=True, default=True)
-
-    cooperative: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.dynamics not in ("old", "new") or self.observation not in ("vector", "grid"):
@@ -83,6 +81,11 @@ class Overcooked(MarkovGame):
                 f"there is no layout {name!r}; there are {', '.join(LAYOUTS)}, or give rows joined by '/'"
             )
         return parse_layout(tuple(name.strip("\n").replace("\n", "/").split("/")))
+
+    @property
+    def cooperative(self) -> bool:  # type: ignore[override]
+        """Everybody is paid the same, unless shaping pays who does it."""
+        return self.shaping == 0
 
     @property
     def num_agents(self) -> int:

@@ -71,11 +71,14 @@ def parse_layout(rows: tuple[str, ...]) -> Layout:
     """Reads a kitchen from its rows.
 
     Raises:
-        InvalidGame: rows of different lengths, unknown characters, an open border, or nothing to cook with.
+        InvalidGame: rows of different lengths, unknown characters, an open border, nothing to cook with, or more than
+            128 rows or columns.
     """
     if not rows or len({len(r) for r in rows}) != 1:
         raise InvalidGame(f"a kitchen needs rows of one length, got lengths {[len(r) for r in rows]}")
     height, width = len(rows), len(rows[0])
+    if max(height, width) > 128:  # positions are kept in 8 bits
+        raise InvalidGame(f"a kitchen has at most 128 rows and columns, got {height} rows of {width}")
     kinds: dict[str, list[int]] = {k: [] for k in "XPODS "}
     starts: dict[int, int] = {}
     for y, row in enumerate(rows):
