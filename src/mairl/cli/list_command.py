@@ -7,7 +7,7 @@ import tyro
 from mairl.algorithms.registry import ALGORITHMS
 from mairl.cli.output import emit
 from mairl.games import GAMES
-from mairl.recipes import EXPERTS, LEARNERS
+from mairl.recipes import EXPERTS, LEARNERS, has_expert
 
 
 def main(argv: list[str]) -> None:
@@ -23,13 +23,13 @@ def show(*, json: bool = False) -> None:
     """
     width = max(map(len, [*GAMES, *ALGORITHMS]))
     lines = ["games"]
-    lines += [f"  {name:<{width}}  {'expert ships' if name in EXPERTS else ''}".rstrip() for name in GAMES]
+    lines += [f"  {name:<{width}}  {'expert ships' if has_expert(name) else ''}".rstrip() for name in GAMES]
     lines += ["algorithms", *(f"  {name:<{width}}  {entry.about}" for name, entry in ALGORITHMS.items())]
     lines += ["tuned learners", *(f"  {a}: {', '.join(f'{k}={v}' for k, v in f.items())}" for a, f in LEARNERS.items())]
     result = {
         "games": list(GAMES),
         "algorithms": {name: entry.about for name, entry in ALGORITHMS.items()},
-        "experts": list(EXPERTS),
+        "experts": list(dict.fromkeys([*EXPERTS, *filter(has_expert, GAMES)])),
         "recipes": [{"algorithm": a, **fields} for a, fields in LEARNERS.items()],
     }
     emit(result, json, lines)

@@ -38,10 +38,15 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "overcooked-cook5": _from("mairl.games.overcooked.game:Overcooked", horizon=50, cook_time=5),
     "intersection": _from("mairl.games.intersection.game:Intersection"),
     "intersection-entities": _from("mairl.games.intersection.game:Intersection", observation="entities"),
+    "gridworld": _from("mairl.games.tabular.gridworld:gridworld"),
+    "coordination": _from("mairl.games.tabular.matrix:coordination"),
+    "matching-pennies": _from("mairl.games.tabular.matrix:matching_pennies"),
+    "prisoners-dilemma": _from("mairl.games.tabular.matrix:prisoners_dilemma"),
+    "stag-hunt": _from("mairl.games.tabular.matrix:stag_hunt"),
 }
 """Id to constructor. Gems is seen as its plain networks learn it best, with a clock, as its experts do.
 `overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game. `intersection-entities` is
-the same intersection, seen as a set of vehicles."""
+the same intersection, seen as a set of vehicles. From `gridworld` on, games are tables: they can be solved exactly."""
 
 
 def make_game(name: str) -> MarkovGame:
