@@ -2,6 +2,7 @@
 
     RUN.partial/chunks/00003/metrics.parquet     one part per evaluation
     RUN.partial/chunks/00003/state/              newest checkpoint (Orbax); older ones are deleted
+    RUN.partial/tensorboard/                     as far as it got, if a writer is installed
     RUN.partial/result/                          being written, once all chunks are there
     RUN/run.json  metrics.parquet  learned/      once complete
 
@@ -96,6 +97,7 @@ class RunFolder:
             with ocp.PyTreeCheckpointer() as checkpointer:
                 checkpointer.save((temporary / "state").absolute(), host)
         os.rename(temporary, final)
+        write_tensorboard(rows, self.partial / "tensorboard", f".{final.name}")
         if checkpoint is not None:
             for older in self.chunks.iterdir():
                 if older.name < final.name and (older / "state").exists():
@@ -122,15 +124,22 @@ def write_rows(rows: list[dict], path: Path) -> None:
     pq.write_table(pa.table({n: [row.get(n) for row in rows] for n in names}), path, compression="zstd")
 
 
-def write_tensorboard(rows: list[dict], folder: Path) -> None:
-    """Scalars for TensorBoard, one run per seed, if a writer is installed; else nothing."""
+def write_tensorboard(rows: list[dict], folder: Path, suffix: str = "") -> None:
+    """Scalars for TensorBoard, one run per seed, if a writer is installed; else nothing.
+
+    Args:
+        suffix: of the event files' names; they begin with the time in seconds, which need not tell them apart.
+    """
     try:
         from tensorboardX import SummaryWriter  # type: ignore[import-not-found]
     except ImportError:
         return
     writers: dict[int, Any] = {}
     for row in rows:
-        writer = writers.setdefault(row["seed"], SummaryWriter(str(folder / f"seed_{row['seed']}")))
+        writer = writers.get(row["seed"])
+        if writer is None:
+            writer = SummaryWriter(str(folder / f"seed_{row['seed']}"), filename_suffix=suffix)
+            writers[row["seed"]] = writer
         for name, value in row.items():
             if isinstance(value, float) and name != "wall_s":
                 writer.add_scalar(name, value, row["step"] or row["updates"])
