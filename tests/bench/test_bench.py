@@ -1,4 +1,4 @@
-"""What is timed is what it says: the same CartPole as Gymnasium's, all of the steps, peers asked by their own Python."""
+"""What is timed is what it says: the same CartPole as Gymnasium's, all of the steps, peers in their own Python."""
 
 import sys
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mairl.bench import learn, peer
+from mairl.bench import learn, peer, profile
 from mairl.bench.cartpole import CartPole
 from mairl.bench.games import random_play
 from mairl.bench.timing import Timing, measure
@@ -72,6 +72,14 @@ def test_peers_that_are_not_there_are_named(monkeypatch):
     assert "failed" in peer.run_peer("sb3_cartpole", "no_such_peer")["skipped"]
     monkeypatch.setenv("MAIRL_NO_SUCH_PEER_PYTHON", sys.executable)
     assert peer.interpreter_for("no_such_peer") == sys.executable
+
+
+def test_products_are_counted_as_the_compiler_counts_them():
+    nets = [[jax.numpy.ones((3, 2, *shape)) for shape in ((7, 16), (16, 16), (16, 5))]]
+    inputs = [jax.numpy.ones((3, 2, 32, 7))]
+    compiled = jax.jit(jax.vmap(profile._linear)).lower(nets, inputs).compile()
+    counted = sum(profile._flops(net, x) for net, x in zip(nets, inputs, strict=True))
+    assert compiled.cost_analysis()["flops"] == pytest.approx(counted, rel=0.05)
 
 
 def test_results_as_lines():

@@ -14,6 +14,7 @@ from mairl.algorithms.ppo import PPO
 from mairl.algorithms.registry import IMITATORS, make_algorithm
 from mairl.bench.cartpole import CartPole
 from mairl.bench.peer import run_peer
+from mairl.bench.profile import profile_mamql
 from mairl.core.policy import UniformPolicy
 from mairl.data.collect import record
 from mairl.games import make_game
@@ -91,7 +92,7 @@ def on_cartpole(seeds: int, iterations: int = 5) -> dict[str, Any]:
 
 def bench_learn(seeds: int = 4, iterations: int = 30) -> dict[str, Any]:
     """Every learner with its defaults on Gems with a recording of 20,000 steps of random play; then CartPole beside
-    peers, one seed and ten side by side (peers train one)."""
+    peers, one seed and ten side by side (peers train one); then where MAMQL's time goes."""
     game = make_game("gems")
     data = record(game, UniformPolicy(game.num_agents, game.action_space), jax.random.key(0), num_steps=20_000)
     ours = {}
@@ -110,6 +111,7 @@ def bench_learn(seeds: int = 4, iterations: int = 30) -> dict[str, Any]:
         "cartpole": cartpole,
         "peers": peers,
         "ratios": {seeds: ratios(rates, peers) for seeds, rates in cartpole.items()},
+        "mamql_profile": [profile_mamql(seeds=count) for count in (1, 10)],
     }
 
 
