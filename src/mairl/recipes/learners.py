@@ -31,7 +31,7 @@ BUDGET = {
     "gems": 60_000,
     "gems-random": 120_000,
     "overcooked": 40_000,
-    "overcooked-cook5": 60_000,
+    "overcooked-cook5": 150_000,
     "intersection": 125_000,
     "intersection-entities": 125_000,
 }
