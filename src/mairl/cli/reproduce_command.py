@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
             json: print one JSON object.
         """
         from mairl.reproduce import mamql
+        from mairl.reproduce.mamql_curves import write_curves
 
         chosen = {"algorithms": algorithms} if algorithms else {}
         chosen |= {"games": games} if games else {}
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
             count = seeds if seeds is not None else (2 if budget == "quick" else 5)
             result["figure2"] = mamql.figure2(out, budget_name=budget, seeds=count, command=command, **chosen)
         if figure in (3, 4) or (table is None and figure is None):
-            result["curves"] = mamql.write_curves(out)
+            result["curves"] = write_curves(out)
         mamql.write_pictures(out)
         lines.append(f"results: {out}")
         emit(result, json, lines)

@@ -313,39 +313,6 @@ def figure2(
     return rows
 
 
-def curves(folder: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Figures 3 and 4 from the runs that Table I made: each column over training, mean and interval over seeds."""
-    series = []
-    for run in sorted((folder / "runs").iterdir()):
-        facts = json.loads((run / "run.json").read_text()) if (run / "run.json").exists() else None
-        if facts is None or facts["demo_steps"] != DEMO_STEPS.get(facts["game"]):
-            continue
-        rows = pq.read_table(run / "metrics.parquet").to_pylist()
-        for column in columns:
-            points = []
-            for evaluation in sorted({r["evaluation"] for r in rows}):
-                here = [r for r in rows if r["evaluation"] == evaluation]
-                values = [r[column] for r in here if r.get(column) is not None]
-                if values:
-                    mean, interval = mean_interval(np.asarray(values))
-                    episodes = float(np.mean([r["episodes"] for r in here]))
-                    points.append({"episodes": episodes, "updates": here[0]["updates"], "mean": mean, "ci95": interval})
-            if points:
-                series.append(
-                    {"algorithm": facts["algorithm_id"], "game": facts["game"], "measure": column, "points": points}
-                )
-    return series
-
-
-def write_curves(folder: Path) -> dict[str, list]:
-    """`figure3.json` (reward recovery) and `figure4.json` (behavioural error)."""
-    three = curves(folder, ("reward/affine_mse", "reward/pearson"))
-    four = curves(folder, ("behaviour/kl", "behaviour/disagreement"))
-    write_result(folder / "figure3.json", three)
-    write_result(folder / "figure4.json", four)
-    return {"figure3": three, "figure4": four}
-
-
 def markdown(rows: list[dict[str, Any]]) -> list[str]:
     """Table I and II as Markdown, published numbers beside ours."""
     paper = published()

@@ -1,0 +1,79 @@
+"""Results that grow over several commands, and ratios between them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mairl.algorithms.run_folder import write_rows
+from mairl.reproduce.mamql import markdown, merge_rows
+from mairl.reproduce.mamql_curves import curves, ratios, write_curves
+
+
+def row(algorithm, game, mean):
+    return {
+        **{"algorithm": algorithm, "game": game, "seeds": 2, "return_mean": mean, "return_ci95": [mean - 1, mean + 1]},
+        **{"share_of_expert": mean / 20, "episodes_to_converge": 300.0},
+    }
+
+
+def make_run(folder, algorithm, game, kls, kind="greedy", steps=20_000):
+    """A finished run as far as figures read it: two evaluations, the second one with `kls` by seed."""
+    run = folder / "runs" / f"{algorithm}-{game}-{kind}-{steps}"
+    run.mkdir(parents=True)
+    facts = {"algorithm_id": algorithm, "game": game, "demo_steps": steps, "commit": "abc"}
+    (run / "run.json").write_text(json.dumps(facts))
+    rows = [
+        {"seed": s, "evaluation": e, "episodes": 10 * e, "updates": e, "behaviour/kl": kl if e else 9.0}
+        for e in (0, 1)
+        for s, kl in enumerate(kls)
+    ]
+    write_rows(rows, run / "metrics.parquet")
+
+
+def test_a_row_replaces_its_like_and_leaves_the_others(tmp_path):
+    path = tmp_path / "table1.json"
+    merge_rows(path, [row("mamql", "gems", 1.0), row("bc", "overcooked", 2.0)])
+    merge_rows(path, [row("mamql", "gems", 3.0), row("bc", "gems", 4.0)])
+    found = [(r["game"], r["algorithm"], r["return_mean"]) for r in json.loads(path.read_text())]
+    assert found == [("gems", "bc", 4.0), ("gems", "mamql", 3.0), ("overcooked", "bc", 2.0)]
+
+
+def test_the_table_shows_published_numbers_beside_ours():
+    line = markdown([row("mamql", "gems", 18.0)])[-1]
+    assert "18.00 [17.00, 19.00]" in line
+    assert "13.05 (0.905)" in line
+    assert line.rstrip("| ").endswith("13000")
+
+
+def test_curves_are_of_greedy_experts_whole_recordings(tmp_path):
+    make_run(tmp_path, "mamql", "gems", [0.1, 0.3])
+    make_run(tmp_path, "bc", "gems", [1.0, 1.0], steps=500)
+    make_run(tmp_path, "iq-independent", "gems", [1.0, 1.0], kind="stochastic")
+    (only,) = curves(tmp_path, ("behaviour/kl",))
+    assert only["algorithm"] == "mamql"
+    assert only["last_per_seed"] == [0.1, 0.3]
+    assert [p["mean"] for p in only["points"]] == pytest.approx([9.0, 0.2])
+
+
+def test_ratios_are_of_means_over_seeds():
+    def series(algorithm, values, measure="behaviour/kl"):
+        return {"algorithm": algorithm, "game": "gems", "measure": measure, "last_per_seed": values}
+
+    (found,) = ratios([series("mamql", [0.1, 0.3]), series("bc", [4.0, 6.0]), series("bc", [1.0], "reward/pearson")])
+    assert found["ratio"] == pytest.approx(25)
+    low, high = found["ci95"]
+    assert (low, high) == (pytest.approx(4 / 0.3), pytest.approx(6 / 0.1)), "the extremes of so few seeds"
+    assert ratios([series("bc", [1.0])]) == []
+    assert ratios([series("mamql", [np.nan]), series("bc", [1.0])]) == []
+
+
+def test_series_outlive_their_runs(tmp_path):
+    make_run(tmp_path / "first", "mamql", "gems", [0.1, 0.3])
+    write_curves(tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "first" / "figure4.json").rename(tmp_path / "second" / "figure4.json")
+    make_run(tmp_path / "second", "bc", "gems", [1.0, 1.0])
+    result = write_curves(tmp_path / "second")
+    assert [s["algorithm"] for s in result["figure4"]] == ["bc", "mamql"]
+    assert json.loads((tmp_path / "second" / "ratios.json").read_text())[0]["ratio"] == pytest.approx(5)
