@@ -52,4 +52,5 @@ def test_everything_listed_can_be_built():
         make_algorithm(name)
     for name in GAMES:
         make_game(name)
-    assert set(EXPERTS) <= set(GAMES)
+    for name in EXPERTS:
+        make_game(name)

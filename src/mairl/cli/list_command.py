@@ -24,6 +24,7 @@ def show(*, json: bool = False) -> None:
     width = max(map(len, [*GAMES, *ALGORITHMS]))
     lines = ["games"]
     lines += [f"  {name:<{width}}  {'expert ships' if has_expert(name) else ''}".rstrip() for name in GAMES]
+    lines += [f"  {name}  expert ships" for name in EXPERTS if name not in GAMES]
     lines += ["algorithms", *(f"  {name:<{width}}  {entry.about}" for name, entry in ALGORITHMS.items())]
     lines += ["tuned learners", *(f"  {a}: {', '.join(f'{k}={v}' for k, v in f.items())}" for a, f in LEARNERS.items())]
     result = {

@@ -64,6 +64,9 @@ _KITCHEN_STAGES = ((0.3, "shaping=0.3,random_start=True"), (0.3, "shaping=0.1"),
 _OVERCOOKED = _ppo(num_steps=50, reward_scale=0.1, discount=0.99, entropy=0.02)
 
 CRAMPED_ROOM_400 = "overcooked:layout=cramped_room,horizon=400"
+"""The kitchen, horizon and rules of Carroll et al. 2019 (arXiv:1910.05789), Fig. 4: there PPO in self-play has 198.8
+(five seeds, 182 to 208) and population-based training 216.9, summed over the team at 20 a soup. The expert that ships
+serves 12 soups: 240 for the team, 120 for each agent. With counters clear between steps at most 13 can be served."""
 
 RECIPES: dict[str, ExpertRecipe] = {
     "gems": ExpertRecipe(_ppo(num_steps=45, reward_scale=0.3, discount=0.97), 1_500_000),
