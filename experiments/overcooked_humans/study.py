@@ -77,9 +77,7 @@ def paid_for(learned, steps, seeds: int) -> dict[str, Any] | None:
     reward = learned.induced_reward or learned.reward
     if reward is None:
         return None
-    pay = eqx.filter_jit(
-        eqx.filter_vmap(lambda r: reward_of(r, steps.obs, steps.actions, steps.next_obs, steps.terminated, 1))
-    )
+    pay = eqx.filter_jit(eqx.filter_vmap(lambda r: reward_of(r, steps)))
     found = np.asarray(pay(reward))
     deviation = found.std(axis=1, keepdims=True)
     found = (found - found.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1.0)

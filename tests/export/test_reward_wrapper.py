@@ -68,7 +68,7 @@ def test_one_agent_of_our_game(gems):
     env.reset(seed=0)
     for k in range(4):
         _, paid, _, _, info = env.step(k)
-        seen, joint, after, over = env.unwrapped.joint_step
+        seen, joint, after, over, *_ = env.unwrapped.joint_step
         assert int(joint[1]) == k
         assert paid == pytest.approx(float(reward(seen, joint, after, over)[1]))
         assert "true_reward" in info

@@ -29,7 +29,7 @@ class TableReward(Reward):
     potential: jax.Array
     scale: float
 
-    def __call__(self, obs, actions, next_obs, terminated):
+    def __call__(self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None):
         state, after = jnp.argmax(obs[0]), jnp.argmax(next_obs[0])
         there = jnp.where(terminated, 0.0, self.potential[after])
         return self.scale * self.table[state, actions[0], actions[1]] + DISCOUNT * there - self.potential[state]

@@ -63,7 +63,7 @@ class Nosy(Reward):
     net: PerAgent
     reads: str = eqx.field(static=True)
 
-    def __call__(self, obs, actions, next_obs, terminated):
+    def __call__(self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None):
         own = self.net(obs)[:, 0]
         if self.reads == "next":
             return own + next_obs[:, 0]

@@ -93,9 +93,13 @@ class JointImplicitReward(Reward):
     reading: str = eqx.field(static=True)
     belief: str = eqx.field(static=True)
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         scaled = self.rationality * by_own_action(self.critic(next_obs), self.num_actions)
+        if next_action_mask is not None:
+            scaled = jnp.where(next_action_mask[..., None], scaled, -jnp.inf)
         slices = jax.nn.logsumexp(scaled, axis=1)
         if self.reading == "joint":
             value = jax.nn.logsumexp(slices, axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 
 class Reward(eqx.Module):
@@ -18,7 +18,13 @@ class Reward(eqx.Module):
     uses_others: eqx.AbstractClassVar[bool]
 
     def __call__(
-        self, obs: PyTree[Array], actions: Array, next_obs: PyTree[Array], terminated: Array
+        self,
+        obs: PyTree[Array],
+        actions: Array,
+        next_obs: PyTree[Array],
+        terminated: Array,
+        action_mask: Bool[Array, "agent action"] | None = None,
+        next_action_mask: Bool[Array, "agent action"] | None = None,
     ) -> Float[Array, " agent"]:
         """The reward of each agent.
 
@@ -27,5 +33,7 @@ class Reward(eqx.Module):
             actions: the joint action, `[agent]` or `[agent, size]`.
             next_obs: leaves `[agent, ...]`, after the step (ignored unless `uses_next`).
             terminated: `[agent]`, the future after the step is worth 0 (ignored unless `uses_next`).
+            action_mask, next_action_mask: allowed actions before and after the step, all if None: for rewards that
+                average over what may be done.
         """
         raise NotImplementedError

@@ -80,6 +80,19 @@ class _Stacker:
                 stacked[i] = self.codec.observe(i, given[n])[0]
         return stacked
 
+    def masks(self, obs: dict[str, Any], infos: dict[str, Any]) -> np.ndarray | None:
+        """`[agent, action]` what each may do: as observations or infos say, else what it has at all; None: all."""
+        told = {n: info["action_mask"] for n, info in infos.items() if info.get("action_mask") is not None}
+        if self.game is not None:
+            everything = np.ones(getattr(self.game.action_space, "n", 0), bool)
+            return np.stack([np.asarray(told.get(n, everything), bool) for n in self.names]) if told else None
+        if self.codec.counts is None:
+            return None
+        for i, n in enumerate(self.names):
+            if n in obs and (mask := self.codec.observe(i, obs[n])[1]) is not None:
+                told[n] = mask
+        return np.stack([self.codec.allowed(i, told.get(n)) for i, n in enumerate(self.names)])
+
     def actions(self, given: dict[str, Any]) -> np.ndarray:
         if self.game is None:
             return encode(self.codec, given)
@@ -116,6 +129,7 @@ def _parallel(env: Any, reward: Reward) -> Any:
         def reset(self, seed=None, options=None):
             obs, infos = self.env.reset(seed=seed, options=options)
             self._seen, self._over = stacker.obs(obs), np.zeros(len(stacker.names), bool)
+            self._allowed = stacker.masks(obs, infos)
             return obs, infos
 
         def step(self, actions):
@@ -123,9 +137,9 @@ def _parallel(env: Any, reward: Reward) -> Any:
             obs, true, terminations, truncations, infos = self.env.step(actions)
             for i, n in enumerate(stacker.names):
                 self._over[i] |= bool(terminations.get(n, False))
-            seen = stacker.obs(obs)
-            paid = pay(self._seen, joint, seen, self._over)
-            self._seen = seen
+            seen, allowed = stacker.obs(obs), stacker.masks(obs, infos)
+            paid = pay(self._seen, joint, seen, self._over, self._allowed, allowed)
+            self._seen, self._allowed = seen, allowed
             rewards = {n: float(paid[stacker.names.index(n)]) for n in true}
             infos = {n: {**infos.get(n, {}), "true_reward": float(r)} for n, r in true.items()}
             return obs, rewards, terminations, truncations, infos
@@ -150,21 +164,28 @@ def _gymnasium(env: Any, reward: Reward) -> Any:
     names, kind = host.codec.names, host.kind
     pay = _payer(reward, len(names))
 
-    def stack(obs):
-        return np.stack([host.codec.observe(i, host.part(obs, k))[0] for i, k in enumerate(host.keys)])
+    def stack(obs, info):
+        """What all see, and what they may do (None: everything)."""
+        seen, told = zip(*(host.codec.observe(i, host.part(obs, k)) for i, k in enumerate(host.keys)), strict=True)
+        if host.codec.counts is None:
+            return np.stack(seen), None
+        if "action_mask" in info:
+            told = [host.part(info["action_mask"], k) if t is None else t for t, k in zip(told, host.keys, strict=True)]
+        return np.stack(seen), np.stack([host.codec.allowed(i, t) for i, t in enumerate(told)])
 
     class RecoveredReward(wrapper):
         def reset(self, *, seed=None, options=None):
             obs, info = self.env.reset(seed=seed, options=options)
-            self._seen = stack(obs)
+            self._seen, self._allowed = stack(obs, info)
             return obs, info
 
         def step(self, action):
             joint = encode(host.codec, {n: host.part(action, k) for n, k in zip(names, host.keys)})
             obs, true, terminated, truncated, info = self.env.step(action)
-            seen = stack(obs)
-            paid = pay(self._seen, joint, seen, host.each("terminated", terminated).astype(bool))
-            self._seen = seen
+            seen, allowed = stack(obs, info)
+            over = host.each("terminated", terminated).astype(bool)
+            paid = pay(self._seen, joint, seen, over, self._allowed, allowed)
+            self._seen, self._allowed = seen, allowed
             form = {"one": lambda: float(paid[0]), "tuple": lambda: paid, "dict": lambda: dict(zip(host.keys, paid))}
             return obs, form[kind](), terminated, truncated, {**info, "true_reward": true}
 

@@ -48,7 +48,8 @@ class RewardedGame(MarkovGame):
         """See `MarkovGame.step`."""
         next_state, step = self.game.step(key, state, actions)
         obs, next_obs = self.game.observe(state), self.game.observe(next_state)
-        paid = self.payment(obs, actions, next_obs, step.terminated)
+        masks = self.game.action_mask(state), self.game.action_mask(next_state)
+        paid = self.payment(obs, actions, next_obs, step.terminated, *masks)
         return next_state, eqx.tree_at(lambda s: s.reward, step, jax.lax.stop_gradient(paid))
 
     def observe(self, state):

@@ -16,6 +16,7 @@ from mairl.core.reward import Reward
 from mairl.core.spaces import Discrete
 from mairl.core.transition import Transition, observe
 from mairl.data.collect import play_episodes
+from mairl.networks.rewards import reward_of
 
 FACES = ("induced_reward", "reward", "shaped_reward")
 """The fields of `Learned` that pay, the identifiable one first."""
@@ -116,22 +117,24 @@ def sample(
     pool = jax.random.randint(key_next, (next_states,), 0, n)
 
     def next_of(index):
-        return jax.tree.map(lambda x: x[index], seen.next_obs)
+        return jax.tree.map(lambda x: x[index], (seen.next_obs, seen.next_action_mask))
 
     def recovered(reward: Reward) -> Values:
-        def at(obs):
+        def at(obs, allowed):
             def one(actions, index):
                 none = jnp.zeros(agents, bool)
-                return reward(obs, actions, next_of(index) if reward.uses_next else obs, none)
+                if not reward.uses_next:
+                    return reward(obs, actions, obs, none, allowed)
+                next_obs, next_allowed = next_of(index)
+                return reward(obs, actions, next_obs, none, allowed, next_allowed)
 
             if reward.uses_next:
                 index = pool[jnp.arange(joint.shape[0]) % next_states]
                 return jnp.mean(jax.vmap(one)(joint, index), axis=0)
             return jnp.mean(jax.vmap(one, in_axes=(0, None))(joint, 0), axis=0)
 
-        paid = jax.vmap(reward)(seen.obs, seen.actions, seen.next_obs, seen.terminated)
-        after = jnp.where(seen.terminated, 0.0, jax.vmap(at)(seen.next_obs))
-        return Values(paid, jax.vmap(at)(seen.obs), after)
+        after = jnp.where(seen.terminated, 0.0, jax.vmap(at)(seen.next_obs, seen.next_action_mask))
+        return Values(reward_of(reward, seen), jax.vmap(at)(seen.obs, seen.action_mask), after)
 
     others = expert if expert is not None else learned.policy
     if expert is not None and expert_greedy:

@@ -158,7 +158,9 @@ class OwnScoreReward(Reward):
     moments: Moments | None
     form: str = eqx.field(static=True, default="logit")
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         return reward_form(self.g(prepare(obs, self.moments), self.g.encode(actions)), self.form)
 
@@ -172,7 +174,9 @@ class JointScoreReward(Reward):
     moments: Moments | None
     form: str = eqx.field(static=True, default="logit")
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         return reward_form(self.g(prepare(obs, self.moments), self.g.encode(actions)), self.form)
 
@@ -185,7 +189,9 @@ class ShapedOwnReward(Reward):
     discriminator: Discriminator
     moments: Moments | None
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         d, vectors = self.discriminator, self.discriminator.g.encode(actions)
         return d(prepare(obs, self.moments), vectors, prepare(next_obs, self.moments), terminated)
@@ -199,7 +205,9 @@ class ShapedJointReward(Reward):
     discriminator: Discriminator
     moments: Moments | None
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         d, vectors = self.discriminator, self.discriminator.g.encode(actions)
         return d(prepare(obs, self.moments), vectors, prepare(next_obs, self.moments), terminated)

@@ -7,10 +7,11 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from mairl.core.policy import DiscretePolicy
 from mairl.core.reward import Reward
+from mairl.core.transition import Transition
 from mairl.networks.build import PerAgent
 from mairl.ops.soft_bellman import soft_value
 
@@ -39,7 +40,9 @@ class ActionReward(Reward):
     net: PerAgent
     scale: Float[Array, " agent"]
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         return self.scale * take_action(self.net(obs), actions)
 
@@ -53,7 +56,9 @@ class JointReward(Reward):
     num_actions: int = eqx.field(static=True)
     scale: Float[Array, " agent"]
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         table = self.net(obs)
         return self.scale * take_action(table, joint_index(actions, self.num_actions))
@@ -68,7 +73,9 @@ class VectorJointReward(Reward):
     num_actions: int = eqx.field(static=True)
     scale: Float[Array, " agent"]
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
         vector = one_hot_actions(actions, self.num_actions)
         return self.scale * self.net(obs, jnp.broadcast_to(vector, (actions.shape[0], vector.shape[0])))[:, 0]
@@ -86,9 +93,11 @@ class ImplicitReward(Reward):
     discount: float = eqx.field(static=True)
     value_form: str = eqx.field(static=True, default="soft")
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
-        value = soft_value(self.critic(next_obs), self.rationality, self.value_form)
+        value = soft_value(self.critic(next_obs), self.rationality, self.value_form, next_action_mask)
         q = take_action(self.critic(obs), actions)
         return self.scale * (q - self.discount * jnp.where(terminated, 0.0, value))
 
@@ -101,9 +110,11 @@ class InducedReward(Reward):
     joint: JointReward
     policy: DiscretePolicy
 
-    def __call__(self, obs, actions, next_obs, terminated) -> Float[Array, " agent"]:
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
         """See `Reward`."""
-        table = marginal_over_others(self.joint.net(obs), jax.nn.softmax(self.policy.logits(obs), axis=-1))
+        table = marginal_over_others(self.joint.net(obs), jnp.exp(self.policy.log_probs(obs, action_mask)))
         return self.joint.scale * take_action(table, actions)
 
 
@@ -127,11 +138,9 @@ def one_hot_actions(actions: Array, num_actions: int) -> Float[Array, " features
     return jax.nn.one_hot(actions, num_actions).ravel()
 
 
-def reward_of(
-    reward: Reward, obs: PyTree[Array], actions: Array, next_obs: PyTree[Array], terminated: Array, lead: int
-):
-    """Applies a reward over `lead` leading axes."""
+def reward_of(reward: Reward, steps: Transition) -> Float[Array, "*b agent"]:
+    """A reward at a batch of steps `[*b, ...]` with observations."""
     call = reward.__call__
-    for _ in range(lead):
+    for _ in steps.batch_shape:
         call = jax.vmap(call)
-    return call(obs, actions, next_obs, terminated)
+    return call(steps.obs, steps.actions, steps.next_obs, steps.terminated, steps.action_mask, steps.next_action_mask)

@@ -186,7 +186,7 @@ def grid_maps(game: MarkovGame, learned: Learned, episodes: int = 64) -> list[tu
     if cells is None or cells.ndim != 3 or cells.shape[-1] != 2 or not jnp.issubdtype(cells.dtype, jnp.integer):
         return []
     seen = eqx.filter_jit(lambda s: observe(game, s))(steps)
-    found = reward_of(first[1], seen.obs, seen.actions, seen.next_obs, seen.terminated, 1)
+    found = reward_of(first[1], seen)
     alive, where = np.asarray(seen.mask[:, 0]), np.asarray(cells[:, 0])
     width, height = where[alive].max(0) + 1
     maps = []

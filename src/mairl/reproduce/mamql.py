@@ -123,7 +123,7 @@ def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> di
         reward = learned.induced_reward or learned.reward
         if reward is None:
             return None
-        found = reward_of(reward, seen.obs, seen.actions, seen.next_obs, seen.terminated, 1)
+        found = reward_of(reward, seen)
         x, y = found - mean(found), truth - mean(truth)
         cov, var_x, var_y = mean(x * y), mean(x * x), mean(y * y)
         correlation = cov / jnp.sqrt(jnp.maximum(var_x * var_y, 1e-12))

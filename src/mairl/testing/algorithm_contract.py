@@ -192,7 +192,8 @@ def check_reward(reward: Reward, name: str, game: MarkovGame, steps: Transition)
 
     @jax.jit
     def value(actions, next_obs, terminated):
-        return jax.vmap(reward)(steps.obs, actions, next_obs, terminated)
+        masks = steps.action_mask, steps.next_action_mask
+        return jax.vmap(reward)(steps.obs, actions, next_obs, terminated, *masks)
 
     given = value(steps.actions, steps.next_obs, steps.terminated)
     shape = (steps.truncated.shape[0], game.num_agents)

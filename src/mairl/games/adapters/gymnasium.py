@@ -39,7 +39,8 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
         obs = game.observe(state)
         joint = policy.sample(key_act, obs, game.action_mask(state)).at[agent].set(action)
         next_state, result = game.step(key_step, state, joint)
-        return next_state, result, (obs, joint, result.obs, result.terminated)
+        masks = game.action_mask(state), game.action_mask(next_state)
+        return next_state, result, (obs, joint, result.obs, result.terminated, *masks)
 
     class AgentEnv(gymnasium.Env):
         metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -47,7 +48,7 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
         def __init__(self):
             self.render_mode = "rgb_array"
             self.game, self.agent = game, agent
-            self.joint_step: Any = None  # what all agents saw, did, saw then, and who terminated: see reward_wrapper
+            self.joint_step: Any = None  # a reward's arguments, see reward_wrapper
             self.observation_space = _observation_space(game.observation_spec, spaces)
             self.action_space = _action_space(game.action_space, spaces)
 
