@@ -88,7 +88,16 @@ RECIPES: dict[str, ExpertRecipe] = {
         _ppo(num_steps=13, num_envs=256, reward_scale=0.3, discount=0.99, network=_WIDE, entropy=0.005), 4_000_000
     ),
     "intersection-entities": ExpertRecipe(
-        DQN(num_envs=64, batch=256, buffer=50_000, final_epsilon=0.02, horizon_ends=True, network=_ATTENTION),
+        DQN(
+            num_envs=64,
+            batch=256,
+            buffer=50_000,
+            epsilon=0.5,
+            final_epsilon=0.02,
+            horizon_ends=True,
+            rationality=200.0,
+            network=_ATTENTION,
+        ),
         1_000_000,
         seeds=1,
     ),
