@@ -85,7 +85,9 @@ def test_outside_game_with_an_agent_that_leaves():
         actions = {n: errand_expert(obs[n], n) for n in env.agents}
         joint = host.encode(actions)
         after = host.step(joint)
-        want = np.asarray(reward(seen.obs, joint, after.obs, after.terminated))
+        masks = seen.action_mask, after.action_mask
+        want = np.asarray(reward(seen.obs, joint, after.obs, after.terminated, *masks))
+        assert not np.allclose(want, reward(seen.obs, joint, after.obs, after.terminated)), "what is forbidden counts"
         obs, paid, *_ = env.step(actions)
         assert {n: pytest.approx(want[game.names.index(n)], rel=1e-5) for n in actions} == paid
         seen = after
