@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def run_python(code: str, folder: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600)
+def run_python(*arguments: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=600)
     if done.returncode and "is needed to" in done.stderr.splitlines()[-1]:
         pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]
@@ -29,13 +29,13 @@ def test_the_readme_example_runs(tmp_path):
     code = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(code) == 1
     assert len([line for line in code[0].splitlines() if line.strip()]) <= 10
-    assert len(run_python(code[0], tmp_path).splitlines()) == 2
+    assert len(run_python("-c", code[0], folder=tmp_path).splitlines()) == 2
     assert (tmp_path / "runs" / "quickstart" / "learned.json").exists()
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
 def test_examples_run(example, tmp_path):
-    assert run_python(example.read_text(encoding="utf-8"), tmp_path)
+    assert run_python(str(example), folder=tmp_path)
 
 
 def test_the_readme_names_what_there_is():

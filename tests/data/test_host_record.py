@@ -3,6 +3,8 @@
 import functools
 import os
 import signal
+import sys
+import types
 
 import jax
 import numpy as np
@@ -101,4 +103,14 @@ def test_a_killed_worker_is_one_line(game):
 def test_what_cannot_be_sent_to_workers_says_so():
     game = from_pettingzoo(lambda: make_errand())
     with pytest.raises(InvalidGame, match=r"a function of an importable module, or use workers=0"):
+        HostPool(game.make, 2, 1, game.title)
+
+
+def test_what_workers_cannot_import_says_so(monkeypatch):
+    """As a class of a notebook: this process knows its module, workers do not."""
+    here = types.ModuleType("only_here")
+    exec("from mairl.testing.errand import make_errand\ndef make():\n    return make_errand()", here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", here)
+    game = from_pettingzoo(here.make)
+    with pytest.raises(InvalidGame, match=r"cannot import the game .*only_here.* or use workers=0"):
         HostPool(game.make, 2, 1, game.title)

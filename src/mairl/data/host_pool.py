@@ -191,7 +191,13 @@ def _work(pipe) -> None:
             what, which, inputs = message
             try:
                 if what == "make":
-                    make = pickle.loads(which)
+                    try:
+                        make = pickle.loads(which)
+                    except (AttributeError, ImportError) as error:
+                        raise InvalidGame(
+                            f"a worker process cannot import the game ({error}): define it in a module or script "
+                            "file, or use workers=0"
+                        ) from error
                     envs = [make() for _ in range(inputs)]
                     pipe.send(("done", None))
                 else:
