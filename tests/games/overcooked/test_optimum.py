@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 
 from mairl.bench import overcooked_optimum
 from mairl.core.errors import Unsupported
-from mairl.games.overcooked import Overcooked, OvercookedState
+from mairl.games.overcooked import LAYOUTS, Overcooked, OvercookedState
 from mairl.games.overcooked.bound import relax, steps_to_serve
 from mairl.games.overcooked.exact import explore
 from mairl.games.overcooked.exact import optimum as without_counters
@@ -199,6 +200,30 @@ def test_states_on_a_plan_are_never_given_up():
 def test_what_it_cannot_bound_is_refused(game, shelf, why):
     with pytest.raises(Unsupported, match=why):
         relax(game, shelf)
+
+
+PUBLISHED = json.loads(
+    (Path(__file__).parents[3] / "experiments" / "mamql" / "results" / "overcooked_optimum.json").read_text()
+)["rows"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_published_plans_serve_what_they_say(layout):
+    rows = [row for row in PUBLISHED if row["layout"] == layout]
+    assert sorted(row["cook_time"] for row in rows) == [5, 20]
+    for row in rows:
+        game = Overcooked(layout, cook_time=row["cook_time"], horizon=row["horizon"])
+        start = game.reset(jax.random.key(0))[0]
+
+        def one(state, actions, game=game):
+            after, step = game.step(jax.random.key(0), state, actions)
+            return after, (step.info["soups"].sum(), step.reward)
+
+        soups, reward = jax.lax.scan(one, start, jnp.asarray(row["actions"]))[1]
+        assert (np.flatnonzero(soups) + 1).tolist() == sorted(set(row["served"]))
+        assert int(soups.sum()) == len(row["served"]) == row["lower"] <= row["upper"] <= row["relaxed"]
+        np.testing.assert_allclose(reward.sum(0), row["mean_per_agent"]["lower"])
+        assert max(row["served"]) <= row["horizon"] == 50
 
 
 def test_the_command_writes_rows_with_plans(tmp_path, capsys):
