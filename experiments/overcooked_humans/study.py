@@ -44,8 +44,8 @@ BUDGET = {"bc": 500, "iq-ma-joint": 30_000, "ma-airl": 300_000, "mamql": 30_000}
 """Environment steps; for bc iterations of 16 updates."""
 
 HELD_OUT, EVALUATIONS = 0.25, 10
-"""Share of the training trials that a learner does not see: of `EVALUATIONS` states of its training, evenly spread, each
-seed keeps the one under which these trials are likeliest. So few trials are soon overfitted, by cloning above all."""
+"""Share of the training trials that a learner does not see: of `EVALUATIONS` states of its training, evenly spread,
+each seed keeps the one under which these trials are likeliest. So few trials are soon overfitted, by cloning most."""
 
 PROXY = 1_000
 """Iterations of the proxies' cloning, all test trials seen: a partner should act like these people, not like others."""
