@@ -110,7 +110,7 @@ def test_the_true_reward_selects_nothing(game, demos):
 def test_selects_the_best_held_out_likelihood(game, demos):
     result = fit(Cloner(), game, demos, budget=400, evaluations=10, episodes=0, held_out=0.2)
     scores = [r["heldout_log_likelihood"] for r in result.rows]
-    from mairl.algorithms.fit import log_likelihood
+    from mairl.algorithms.scores import log_likelihood
 
     _, held = demos.split(0.2)
     policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned.policy)

@@ -27,15 +27,18 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
+from mairl.algorithms.checkpoint import arrays_of, with_arrays
 from mairl.algorithms.host_loop import HostLoop, with_masks
+from mairl.algorithms.progress import Progress
 from mairl.algorithms.run_folder import RunFolder
+from mairl.algorithms.scores import evaluate_all, measure
+from mairl.algorithms.select import Best
 from mairl.algorithms.spread import gather, over_seeds, seed_mesh, spread
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.host import HostGame
 from mairl.core.learned import Learned
-from mairl.core.transition import observe
-from mairl.data.collect import play, play_episodes, reset, step_zeros
+from mairl.data.collect import play, reset, step_zeros
 from mairl.data.demonstrations import Demonstrations
 from mairl.data.replay import Replay
 
@@ -177,22 +180,22 @@ def fit(
         )
     if host is not None and collection is not None:
         carry = dataclasses.replace(carry, env=host.nothing_played(collection))
-    best = _Best(select, held is not None)
+    best = Best(select, held is not None)
 
     folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
     rows: list[Row] = []
     done = 0
     spent = 0.0
     if folder is not None:
-        saved = folder.restore(_arrays(carry))
+        saved = folder.restore(arrays_of(carry))
         if saved is not None:
             done, rows, arrays, extra = saved
-            carry = _with_arrays(carry, arrays)
-            best.restore(extra, algorithm, carry)
+            carry = with_arrays(carry, arrays)
+            best.restore(extra, lambda: _results(algorithm, carry))
             spent = rows[-1]["wall_s"] if rows else 0.0
     mesh = seed_mesh(len(seeds)) if host is None else None
     carry, key_loop, key_eval = spread((carry, key_loop, key_eval), mesh)
-    bar = _Progress(progress, iterations * per_iteration, "updates" if collection is None else "steps")
+    bar = Progress(progress, iterations * per_iteration, "updates" if collection is None else "steps")
     start, last_saved, compile_s = time.perf_counter() - float(spent or 0.0), time.perf_counter(), 0.0
     patience = patience if held is not None else None
     try:
@@ -214,9 +217,9 @@ def fit(
             if chunk == done:
                 compile_s = time.perf_counter() - before
             learned = _results(algorithm, carry)
-            measured = _evaluate(learned, game, held, key_eval, chunk, episodes, mesh, host)
+            measured = evaluate_all(learned, game, held, key_eval, chunk, episodes, mesh, host)
             learned = gather(learned, mesh)
-            measured |= {name: np.asarray(_measure(f, learned)) for name, f in (measures or {}).items()}
+            measured |= {name: np.asarray(measure(f, learned)) for name, f in (measures or {}).items()}
             best.offer(learned, measured.get("heldout_log_likelihood"), np.asarray(carry.alive))
             part = _rows(
                 seeds, chunk, last, per_iteration, collection, carry, metrics, measured, time.perf_counter() - start
@@ -226,7 +229,7 @@ def fit(
             final = chunk == evaluations - 1 or (patience is not None and best.stale >= patience)
             if folder is not None:
                 due = final or time.perf_counter() - last_saved >= checkpoint_seconds
-                folder.write_chunk(chunk, part, (_arrays(carry), best.extra()) if due else None)
+                folder.write_chunk(chunk, part, (arrays_of(carry), best.extra()) if due else None)
                 last_saved = time.perf_counter() if due else last_saved
     finally:
         bar.close()
@@ -370,136 +373,6 @@ def _results(algorithm, carry):
     return eqx.filter_vmap(algorithm.result)(carry.state)
 
 
-@eqx.filter_jit
-def _returns(policy, game, keys, episodes: int, mesh: Mesh | None = None):
-    def one(policy, key, game):
-        return jnp.mean(play_episodes(game, policy, key, episodes).returns, axis=0)
-
-    return _for_each_seed(one, (policy, keys), game, mesh)
-
-
-def _for_each_seed(function, per_seed, shared, mesh):
-    """`function(*per_seed, shared)` for each seed, spread over devices."""
-    dynamic, static = eqx.partition(per_seed, eqx.is_array)
-    common, common_static = eqx.partition(shared, eqx.is_array)
-
-    def run(dynamic, common):
-        shared = eqx.combine(common, common_static)
-        return jax.vmap(lambda d: function(*eqx.combine(d, static), shared))(dynamic)
-
-    return over_seeds(run, mesh)(dynamic, common)
-
-
-def log_likelihood(policy, game: MarkovGame, data: Demonstrations, limit: int = 4096) -> Array:
-    """Mean log-likelihood (nats per step) of each agent's recorded actions under `policy`: `[agent]`.
-
-    Args:
-        limit: at most this many steps, evenly spread over the recording.
-    """
-    count = min(limit, data.num_steps)
-    index = jnp.linspace(0, data.num_steps - 1, count).astype(jnp.int32)
-    steps = observe(game, data.transition(index))
-    log_prob = jax.vmap(policy.log_prob)(steps.obs, steps.actions, steps.action_mask)
-    weight = steps.mask.astype(jnp.float32)
-    return jnp.sum(jnp.where(steps.mask, log_prob, 0.0), axis=0) / jnp.maximum(jnp.sum(weight, axis=0), 1.0)
-
-
-@eqx.filter_jit
-def _likelihoods(policy, game, held, mesh: Mesh | None = None):
-    return _for_each_seed(lambda policy, shared: log_likelihood(policy, *shared), (policy,), (game, held), mesh)
-
-
-def _evaluate(learned, game, held, key_eval, chunk, episodes, mesh, host) -> dict[str, np.ndarray]:
-    measured: dict[str, np.ndarray] = {}
-    if episodes > 0:
-        keys = jax.vmap(lambda k: jax.random.fold_in(k, chunk))(key_eval)
-        if host is not None:
-            returns = host.returns(learned.policy, keys, episodes)
-        else:
-            returns = np.asarray(_returns(learned.policy, game, keys, episodes, mesh))
-        measured["return/agent_mean"] = returns.mean(1)
-        measured |= {f"return/agent_{i}": returns[:, i] for i in range(returns.shape[1])}
-    if held is not None:
-        each = np.asarray(_likelihoods(learned.policy, game, held, mesh))
-        measured["heldout_log_likelihood"] = each.mean(1)
-        measured |= {f"heldout_log_likelihood/agent_{i}": each[:, i] for i in range(each.shape[1])}
-    return measured
-
-
-@eqx.filter_jit
-def _measure(function, learned):
-    return eqx.filter_vmap(function)(learned)
-
-
-class _Best:
-    """Keeps, for each seed, the result that the selection rule asks for, and counts evaluations without progress."""
-
-    def __init__(self, select: str, have_held_out: bool):
-        self.rule = "heldout" if select == "heldout" and have_held_out else "last"
-        self.learned: Any = None
-        self.score: np.ndarray | None = None
-        self.stale = 0
-
-    def offer(self, learned, score, alive) -> None:
-        """Takes each living seed's result if its score is the best so far."""
-        if score is None:
-            return
-        better = np.ones_like(alive) if self.score is None else alive & (score > self.score)
-        self.stale = 0 if better.any() else self.stale + 1
-        if not better.any():
-            return
-        self.score = np.array(score, np.float64) if self.score is None else np.where(better, score, self.score)
-        if self.rule == "heldout":
-            self.learned = learned if self.learned is None else _choose(jnp.asarray(better), learned, self.learned)
-
-    def result(self, last):
-        return last if self.learned is None else self.learned
-
-    def extra(self) -> dict[str, np.ndarray]:
-        if self.score is None:
-            return {}
-        best = {} if self.learned is None else _arrays(self.learned)
-        return {"score": self.score, "stale": np.asarray(self.stale), **{f"best_{k}": v for k, v in best.items()}}
-
-    def restore(self, extra, algorithm, carry):
-        if not extra:
-            return
-        self.score, self.stale = extra["score"], int(extra.get("stale", 0))
-        best = {k.removeprefix("best_"): v for k, v in extra.items() if k.startswith("best_")}
-        if best:
-            self.learned = _with_arrays(_results(algorithm, carry), best)
-
-
-@eqx.filter_jit
-def _choose(better, new, old):
-    def pick(a, b):
-        return jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b) if eqx.is_array(a) else a
-
-    return jax.tree.map(pick, new, old)
-
-
-def _arrays(tree) -> dict[str, Any]:
-    """All arrays of a tree by position, keys as plain integers: what a checkpoint holds."""
-    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
-    return {f"{i:05d}": jax.random.key_data(x) if _is_key(x) else x for i, x in enumerate(leaves)}
-
-
-def _with_arrays(tree, arrays: dict[str, Any]):
-    dynamic, static = eqx.partition(tree, eqx.is_array)
-    leaves, structure = jax.tree.flatten(dynamic)
-    new = [
-        jax.random.wrap_key_data(jnp.asarray(arrays[f"{i:05d}"]))
-        if _is_key(x)
-        else jnp.asarray(arrays[f"{i:05d}"], x.dtype)
-        for i, x in enumerate(leaves)
-    ]
-    return eqx.combine(jax.tree.unflatten(structure, new), static)
-
-
-def _is_key(x) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _rows(seeds, chunk, last, per_iteration, collection, carry, metrics, measured, wall) -> list[Row]:
     step = last * per_iteration
     rows: list[Row] = []
@@ -526,47 +399,3 @@ def _failures(seeds, carry, names, per_iteration) -> list[Failure]:
         for i, seed in enumerate(seeds)
         if at[i] >= 0
     ]
-
-
-class _Progress:
-    """One live line on standard error: done, rate, time left, and the latest return or likelihood."""
-
-    def __init__(self, on: bool, total: int, unit: str):
-        self.bar = None
-        if on:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
-            self.bar = Progress(
-                *[TextColumn(c) if isinstance(c, str) else c for c in columns],
-                TextColumn(unit),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[latest]}"),
-                console=Console(stderr=True),
-            )
-            self.task = self.bar.add_task("fit", total=total, rate="compiling", latest="")
-            self.began: tuple[float, int] | None = None
-            self.unit = unit
-            self.bar.start()
-
-    def show(self, done: int, rows: list[Row]) -> None:
-        if self.bar is None:
-            return
-        now = time.perf_counter()
-        rate = "compiled"
-        if self.began is None:
-            self.began = (now, done)
-        elif now > self.began[0]:
-            rate = f"{(done - self.began[1]) * len(rows) / (now - self.began[0]):,.0f} {self.unit}/s"
-        shown = []
-        for name, label in (("return/agent_mean", "return"), ("heldout_log_likelihood", "held-out")):
-            values = [float(v) for r in rows if (v := r.get(name)) is not None]
-            if values:
-                shown.append(f"{label} {np.mean(values):.3f}")
-        self.bar.update(self.task, completed=done, rate=rate, latest=", ".join(shown))
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
