@@ -106,8 +106,8 @@ RECIPES: dict[str, ExpertRecipe] = {
 
 OTHERS: dict[tuple[str, str], ExpertRecipe] = {
     ("gems", "maddpg"): ExpertRecipe(
-        MADDPG(num_envs=32, num_steps=9, reward_scale=0.3, network=_NETWORK),
-        600_000,
+        MADDPG(num_envs=32, num_steps=9, reward_scale=0.3, entropy=0.01, network=_NETWORK),
+        400_000,
         ((0.6, "shaping=0.3"), (0.4, "")),
         seeds=1,
     ),
