@@ -1,6 +1,7 @@
 """Stores come back as they were written; anything cut, flipped, missing or unfinished is refused by name."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mairl.core.errors import InvalidData
+from mairl.core.learned import Learned
+from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Box, Discrete
 from mairl.data import store
 from mairl.data.demonstrations import Metadata, demonstrations
@@ -147,6 +150,25 @@ def test_nothing_is_replaced_unasked_and_folders_survive(tmp_path):
     assert_same(store.load(path), recording(1))
     assert (path / "expert" / "policy.json").read_text() == "{}"
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_an_expert_comes_and_goes_with_its_play(tmp_path, monkeypatch):
+    """Killed before the new store takes the old one's place, the old one still holds the old expert."""
+    path = tmp_path / "s"
+    experts = [Learned(UniformPolicy(2, Discrete(n))) for n in (3, 4)]
+    store.save(recording(0), path, expert=experts[0])
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", die)
+        with pytest.raises(Killed):
+            store.save(recording(1), path, overwrite=True, expert=experts[1])
+    assert_same(store.load(path), recording(0))
+    assert Learned.load(path / "expert").policy == experts[0].policy
+    store.save(recording(1), path, overwrite=True, expert=experts[1])
+    assert Learned.load(path / "expert").policy == experts[1].policy
 
 
 class Killed(BaseException):

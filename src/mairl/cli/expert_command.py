@@ -74,8 +74,7 @@ def run(options: Expert) -> dict:
         metadata=Metadata.of(options.game, f"{who} expert, {kind}"),
         **amount,
     )
-    store.save(data, options.out, overwrite=options.overwrite)
-    expert.save(options.out / "expert")
+    store.save(data, options.out, overwrite=options.overwrite, expert=expert)
     whole = np.asarray(data.lengths) > 0
     returns = np.where(np.asarray(data.mask), np.asarray(data.true_reward), 0.0).sum(1)[whole]
     mean, interval = mean_interval(returns.mean(1))

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mairl.core.errors import InvalidData, MairlError
+from mairl.core.learned import Learned
 from mairl.core.serialise import decode, encode
 from mairl.core.spaces import ActionSpace, Box, Discrete
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
@@ -32,11 +33,19 @@ FORMAT = 1
 
 
 def save(
-    data: Demonstrations, path: str | Path, *, overwrite: bool = False, action_space: ActionSpace | None = None
+    data: Demonstrations,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    action_space: ActionSpace | None = None,
+    expert: Learned | None = None,
 ) -> None:
     """Writes a recording as a STORE. Killed at any moment, it leaves no store or a whole one.
 
-    With `overwrite`, folders inside the old store (such as `expert/`) are kept; save them anew if they no longer apply.
+    With `overwrite`, folders inside the old store (such as `expert/`) are kept, unless they are written anew.
+
+    Args:
+        expert: who acted, to be saved beside its play.
 
     Raises:
         InvalidData: `path` exists and `overwrite` is not set.
@@ -70,8 +79,10 @@ def save(
     }
     facts["sha256"] = _digest(partial / "steps.parquet")
     (partial / "metadata.json").write_text(json.dumps(facts, indent=1))
+    if expert is not None:
+        expert.save(partial / "expert")
     if path.is_dir():
-        for folder in (f for f in path.iterdir() if f.is_dir()):
+        for folder in (f for f in path.iterdir() if f.is_dir() and not (partial / f.name).exists()):
             shutil.copytree(folder, partial / folder.name)
     for file in [*partial.rglob("*"), partial]:
         _sync(file)
