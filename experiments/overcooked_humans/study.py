@@ -198,10 +198,27 @@ def study(name: str, kitchen: str, path: Path | None, seeds: int, scale: float) 
     }
 
 
+def frequencies(kitchen: str, path: Path | None) -> float:
+    """Log-likelihood (nats per test action) of how often each player took each action in training: what the least of
+    models knows."""
+    train, test = (human_demonstrations(read_trials(path), kitchen, split) for split in ("train", "test"))
+    taken, found = (np.asarray(d.actions)[d.steps[:, 0], d.steps[:, 1]] for d in (train, test))
+    share = [(np.bincount(taken[:, i], minlength=6) + 1) / (len(taken) + 6) for i in range(2)]
+    return float(np.mean([np.log(share[i][found[:, i]]).mean() for i in range(2)]))
+
+
 def kept_at(rows, seed: int) -> float:
     """The share of training after which the seed's result was kept."""
     found = [r["heldout_log_likelihood"] for r in rows if r["seed"] == seed]
     return (1 + int(np.nanargmax(found))) / len(found)
+
+
+def write(path: Path, facts: dict[str, Any]) -> None:
+    """Writes all that is known so far, through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(facts, indent=1))
+    temporary.replace(path)
 
 
 def main() -> None:
@@ -217,6 +234,11 @@ def main() -> None:
     facts: dict[str, Any] = {"rows": []}
     if options.out.exists():
         facts = json.loads(options.out.read_text())
+    known = facts.setdefault("frequencies", {})
+    for kitchen in options.kitchens.split(","):
+        if kitchen not in known:
+            known[kitchen] = frequencies(kitchen, options.trials)
+            write(options.out, facts)
     for learner in options.learners.split(","):
         for kitchen in options.kitchens.split(","):
             if any(r["learner"] == learner and r["kitchen"] == kitchen for r in facts["rows"]):
@@ -225,8 +247,7 @@ def main() -> None:
             date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             command = "python experiments/overcooked_humans/study.py"
             facts["rows"].append(row | {"command": command, "date": date, **provenance()})
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(facts, indent=1))
+            write(options.out, facts)
             shown = ", ".join(f"{k} {row[k]['mean']:.2f}" for k in ("log_likelihood", "pair_return"))
             print(f"{learner} in {kitchen}: {shown}, people {row['people']:.0f}, {row['wall_s']:.0f} s", flush=True)
 
