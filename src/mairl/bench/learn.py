@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -90,16 +91,28 @@ def on_cartpole(seeds: int, iterations: int = 5) -> dict[str, Any]:
     }
 
 
-def bench_learn(seeds: int = 4, iterations: int = 30) -> dict[str, Any]:
+def bench_learn(seeds: int = 4, note: Callable[[str], None] = print) -> dict[str, Any]:
     """Every learner with its defaults on Gems with a recording of 20,000 steps of random play; then CartPole beside
-    peers, one seed and ten side by side (peers train one); then where MAMQL's time goes."""
+    peers, one seed and ten side by side (peers train one); then where MAMQL's time goes.
+
+    Args:
+        note: told what is being measured; the whole takes minutes.
+    """
     game = make_game("gems")
     data = record(game, UniformPolicy(game.num_agents, game.action_space), jax.random.key(0), num_steps=20_000)
     ours = {}
     for name in (*IMITATORS, "ppo"):
-        rate = training_rate(make_algorithm(name), game, None if name == "ppo" else data, seeds, iterations)
+        note(f"{name} on gems")
+        algorithm = make_algorithm(name)
+        # An iteration of learners that contain PPO is a whole round of it.
+        iterations = 3 if isinstance(algorithm, PPO) or hasattr(algorithm, "ppo") else 30
+        rate = training_rate(algorithm, game, None if name == "ppo" else data, seeds, iterations)
         ours[name] = dataclasses.asdict(rate)
-    cartpole = {"1": on_cartpole(1), "10": on_cartpole(10)}
+    cartpole = {}
+    for count in (1, 10):
+        note(f"CartPole, {count} seed(s)")
+        cartpole[str(count)] = on_cartpole(count)
+    note("peers on CartPole, then the profile of MAMQL")
     peers = {
         "imitation": run_peer("imitation_cartpole", "imitation"),
         "stable_baselines3": run_peer("sb3_cartpole", "stable_baselines3"),

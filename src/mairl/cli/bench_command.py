@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json as jsonlib
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +34,7 @@ def bench(
     else:
         from mairl.bench.learn import bench_learn
 
-        result = bench_learn()
+        result = bench_learn(note=lambda text: print(text, file=sys.stderr, flush=True))
     today = datetime.date.today().isoformat()
     result = {"bench": name, "command": f"mairl bench {name} --json", "date": today, **provenance(), **result}
     if out is not None:
