@@ -1,6 +1,6 @@
 """overcooked-ai's kitchens (the new dynamics) played at random: traces to compare with.
 
-    python overcooked_ai_traces.py OUT.npz [EPISODES]      what tests/games/overcooked/test_overcooked_lockstep.py replays
+    python overcooked_ai_traces.py OUT.npz [EPISODES]      what test_overcooked_lockstep.py replays
 
 Needs overcooked-ai (1.1.0), which needs NumPy 1, and nothing else. An episode is 400 steps; every second one begins
 at random places. Uniform play hardly ever serves a soup, so cooks alternate between uniform actions and errands: a
