@@ -44,7 +44,7 @@ def data():
             updates=1,
             batch=16,
             offline=True,
-            value_term="initial",
+            value_term="expert",
             reward_fit="regress",
             target_rate=0.1,
         ),
