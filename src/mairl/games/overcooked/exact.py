@@ -9,6 +9,7 @@ backward induction does the rest.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,22 @@ def encode(game: Overcooked, states: OvercookedState) -> Int[np.ndarray, " n"]:
     return np.where(np.asarray(states.counters).any(axis=-1), -1, code)
 
 
+def joint_actions(game: Overcooked) -> Int[np.ndarray, "joint agent"]:
+    """All joint actions, the last agent's changing fastest."""
+    return np.array(list(itertools.product(range(game.action_space.n), repeat=game.num_agents)))
+
+
+def successors(game: Overcooked):
+    """A compiled function from states `[n]` to what each joint action makes of them `[n, joint]`: (states, soups)."""
+    joint, key = jnp.asarray(joint_actions(game)), jax.random.key(0)  # Nothing is drawn after the start.
+
+    def one(state, action):
+        after, step = game.step(key, state, action)
+        return after, jnp.sum(step.info["soups"]).astype(jnp.int8)
+
+    return jax.jit(jax.vmap(lambda s: jax.vmap(lambda a: one(s, a))(joint)))
+
+
 def explore(game: Overcooked, chunk: int = 8192) -> Kitchen:
     """Lists the states by breadth-first search from the fixed start.
 
@@ -74,17 +91,10 @@ def explore(game: Overcooked, chunk: int = 8192) -> Kitchen:
     sizes = (len(game.kitchen.floor) * 24) ** game.num_agents * (4 * (game.cook_time + 2)) ** len(game.kitchen.pots)
     if sizes > 2**63 - 1:
         raise InvalidGame(f"{len(game.kitchen.pots)} pots and {game.num_agents} players: too many for exact play")
-    agents, actions = game.num_agents, game.action_space.n
-    joint = np.stack(np.meshgrid(*[np.arange(actions)] * agents, indexing="ij"), -1).reshape(-1, agents)
-    key = jax.random.key(0)
+    key, step = jax.random.key(0), successors(game)
 
-    @jax.jit
     def expand(states):
-        def one(state, action):
-            after, step = game.step(key, state, action)
-            return after, jnp.sum(step.info["soups"]).astype(jnp.int8)
-
-        after, soups = jax.vmap(lambda s: jax.vmap(lambda a: one(s, a))(jnp.asarray(joint)))(states)
+        after, soups = step(states)
         return dataclasses.replace(after, time=jnp.zeros_like(after.time)), soups
 
     fixed = dataclasses.replace(game, random_start=False)

@@ -9,7 +9,6 @@ those with most time to spare go on. A plan with as many soups as the bound is a
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mairl.games.overcooked.bound import Bound, relax
+from mairl.games.overcooked.exact import joint_actions, successors
 from mairl.games.overcooked.game import Overcooked, facing_cell
 from mairl.games.overcooked.types import INTERACT, NOTHING
 
@@ -75,18 +75,8 @@ def search(bound: Bound, soups: int, width: int, seed: int = 0) -> tuple[Int[np.
     No plan and all states kept: there is none.
     """
     game, rng = bound.game, np.random.default_rng(seed)
-    joint = np.array(list(itertools.product(range(6), repeat=2)))
-    key = jax.random.key(0)
-
-    @jax.jit
-    def expand(states):
-        def one(state, action):
-            after, step = game.step(key, state, action)
-            return after, jnp.sum(step.info["soups"]).astype(jnp.int8)
-
-        return jax.vmap(lambda s: jax.vmap(lambda a: one(s, a))(jnp.asarray(joint)))(states)
-
-    states = jax.tree.map(lambda x: np.asarray(x)[None], game.reset(key)[0])
+    joint, expand = joint_actions(game), successors(game)
+    states = jax.tree.map(lambda x: np.asarray(x)[None], game.reset(jax.random.key(0))[0])
     served, parents, complete = np.zeros(1, np.int8), [], True
     for t in range(game.horizon):
         parts = []
