@@ -8,7 +8,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from mairl.algorithms.fit import fit
-from mairl.algorithms.mamql import MAMQL, enumerated_next, sampled_next
+from mairl.algorithms.mamql import MAMQL
+from mairl.algorithms.next_value import enumerated_next, sampled_next
 from mairl.core.errors import Unsupported
 from mairl.core.transition import observe
 from mairl.data.collect import record

@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mairl.algorithms.base import Algorithm, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
+from mairl.algorithms.descent import adam, apply, descend, trainable
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -86,27 +86,23 @@ class BC(Algorithm):
         out = space.n if isinstance(space, Discrete) else space.size
         net = per_agent_network(game, out, self.network, key, out_scale=0.01)
         log_std = None if isinstance(space, Discrete) else jnp.zeros((game.num_agents, out))
-        opt_state = self._optimiser().init(eqx.filter((net, log_std), eqx.is_inexact_array))
+        opt_state = self._optimiser().init(trainable((net, log_std)))
         return State(net, log_std, opt_state, space)
 
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Makes `updates` steps on the likelihood of `batch` recorded steps each."""
         assert data is not None
-        arrays, static = eqx.partition((state.net, state.log_std, state.opt_state), eqx.is_array)
 
-        def one(arrays, key):
-            net, log_std, opt_state = eqx.combine(arrays, static)
+        def step(learnt, key):
+            params, opt_state = learnt
             key_data, key_dropout = jax.random.split(key)
             steps = observe(game, data.sample(key_data, self.batch))
-            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)((net, log_std), steps, key_dropout)
-            params = eqx.filter((net, log_std), eqx.is_inexact_array)
-            updates, opt_state = self._optimiser().update(grads, opt_state, params)
-            net, log_std = eqx.apply_updates((net, log_std), updates)
-            return eqx.filter((net, log_std, opt_state), eqx.is_array), metrics
+            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(params, steps, key_dropout)
+            return apply(self._optimiser(), params, opt_state, grads), metrics
 
-        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
-        net, log_std, opt_state = eqx.combine(arrays, static)
-        return State(net, log_std, opt_state, state.action_space), {k: jnp.mean(v) for k, v in metrics.items()}
+        learnt = ((state.net, state.log_std), state.opt_state)
+        ((net, log_std), opt_state), metrics = descend(step, learnt, key, self.updates)
+        return State(net, log_std, opt_state, state.action_space), metrics
 
     def result(self, state: State) -> Learned:
         """The clones; no reward."""
@@ -146,8 +142,7 @@ class BC(Algorithm):
         return GaussianPolicy(state.net, jnp.maximum(state.log_std, self.min_log_std), space.low, space.high)
 
     def _optimiser(self) -> optax.GradientTransformation:
-        decay = optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
-        return optax.chain(clip_by_agent_norm(self.max_grad_norm), decay)
+        return adam(self.learning_rate, self.max_grad_norm, weight_decay=self.weight_decay)
 
 
 def categorical_terms(

@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
+from mairl.algorithms.descent import adam, apply, descend, follow, trainable
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -118,10 +118,8 @@ class DQN(Algorithm):
         assert isinstance(game.action_space, Discrete)
         critic = per_agent_network(game, game.action_space.n, self.network, key, out_scale=0.01)
         block = self.num_envs * self.num_steps
-        step = step_zeros(game)
-        step = eqx.tree_at(lambda t: t.reward, step, jnp.zeros(game.num_agents), is_leaf=lambda x: x is None)
-        replay = Replay.like(step, max(1, self.buffer // block) * block)
-        opt_state = self._optimiser().init(eqx.filter(critic, eqx.is_inexact_array))
+        replay = Replay.like(step_zeros(game, paid=True), max(1, self.buffer // block) * block)
+        opt_state = self._optimiser().init(trainable(critic))
         return State(critic, critic, opt_state, replay, jnp.zeros((), jnp.int32))
 
     def behaviour(self, state: State) -> EpsilonGreedy:
@@ -132,24 +130,18 @@ class DQN(Algorithm):
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` gradient steps."""
         assert rollout is not None
-        replay = state.replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout))
-        arrays, static = eqx.partition((state.critic, state.target, state.opt_state), eqx.is_array)
+        replay = state.replay.add(rollout.flat())
 
-        def one(arrays, key):
-            critic, target, opt_state = eqx.combine(arrays, static)
+        def step(learnt, key):
+            critic, target, opt_state = learnt
             steps = observe(game, replay.sample(key, self.batch))
             grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(critic, target, steps)
-            updates, opt_state = self._optimiser().update(grads, opt_state, eqx.filter(critic, eqx.is_inexact_array))
-            critic = eqx.apply_updates(critic, updates)
-            target = optax.incremental_update(
-                eqx.filter(critic, eqx.is_array), eqx.filter(target, eqx.is_array), self.target_rate
-            )
-            return (eqx.filter(critic, eqx.is_array), target, eqx.filter(opt_state, eqx.is_array)), metrics
+            critic, opt_state = apply(self._optimiser(), critic, opt_state, grads)
+            return (critic, follow(target, critic, self.target_rate), opt_state), metrics
 
-        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
-        critic, target, opt_state = eqx.combine(arrays, static)
-        after: Any = (critic, target, opt_state, replay, state.iterations + 1)
-        return State(*after), {k: jnp.mean(v) for k, v in metrics.items()}
+        learnt = (state.critic, state.target, state.opt_state)
+        (critic, target, opt_state), metrics = descend(step, learnt, key, self.updates)
+        return State(critic, target, opt_state, replay, state.iterations + 1), metrics
 
     def loss(self, critic: PerAgent, target: PerAgent, steps: Transition) -> tuple[Float[Array, ""], Metrics]:
         """The sum over agents of the mean Huber loss, of `[batch, ...]` steps with observations and rewards."""
@@ -170,8 +162,5 @@ class DQN(Algorithm):
         return Learned(BoltzmannPolicy(state.critic, self.rationality))
 
     def _optimiser(self) -> optax.GradientTransformation:
-        rate: Any = self.learning_rate
-        if self.anneal_updates:
-            steps = self.anneal_updates * self.updates
-            rate = optax.linear_schedule(self.learning_rate, self.final_rate * self.learning_rate, steps)
-        return optax.chain(clip_by_agent_norm(self.max_grad_norm), optax.adam(rate))
+        steps = self.anneal_updates * self.updates
+        return adam(self.learning_rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate)

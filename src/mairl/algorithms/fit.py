@@ -296,9 +296,7 @@ def _metric_names(algorithm, game, data, collection) -> tuple[str, ...]:
         carry = _init_one(algorithm, game, data, collection, key)
         rollout = None
         if collection is not None:
-            rollout = step_zeros(game, collection.num_steps, collection.num_envs)
-            reward = jnp.zeros(rollout.mask.shape)
-            rollout = eqx.tree_at(lambda t: t.reward, rollout, reward, is_leaf=lambda x: x is None)
+            rollout = step_zeros(game, collection.num_steps, collection.num_envs, paid=True)
         return algorithm.update(key, carry.state, game, data, rollout)[1]
 
     return tuple(sorted(eqx.filter_eval_shape(first, jax.random.key(0))))

@@ -22,7 +22,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
+from mairl.algorithms.descent import adam, apply, descend, trainable
 from mairl.algorithms.ppo import PPO
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
@@ -127,7 +127,7 @@ def new_state(
 ) -> State:
     """Discriminators with a fresh optimiser and empty moments."""
     discriminator = Discriminator(g, h, jnp.zeros(game.num_agents), discount)
-    opt_state = _optimiser(config).init(eqx.filter(discriminator, eqx.is_inexact_array))
+    opt_state = _optimiser(config).init(trainable(discriminator))
     moments = Moments.zeros(game.observation_spec) if config.normalise else None
     return State(ppo_state, discriminator, opt_state, moments, Moments.zeros(jnp.zeros(())))
 
@@ -146,34 +146,29 @@ def train_discriminator(
     Args:
         policy: where the logit is f - log π (AIRL), who played; None where it is the score alone.
     """
-    played = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observe(game, rollout))
+    played = observe(game, rollout).flat()
     moments = state.moments
     if moments is not None:
         expert = observe(game, data.sample(jax.random.fold_in(key, 0), config.batch))
         moments = moments.seen(played.obs, played.mask.astype(jnp.float32))
         moments = moments.seen(expert.obs, expert.mask.astype(jnp.float32))
-    arrays, static = eqx.partition((state.discriminator, state.opt_state), eqx.is_array)
 
-    def one(arrays, key):
-        discriminator, opt_state = eqx.combine(arrays, static)
+    def step(learnt, key):
+        discriminator, opt_state = learnt
         key_expert, key_played, key_mix = jax.random.split(key, 3)
         expert = observe(game, data.sample(key_expert, config.batch))
         index = jax.random.randint(key_played, (config.batch,), 0, played.truncated.shape[0])
         past = jax.tree.map(lambda x: x[index], played)
         loss = eqx.filter_grad(discriminator_loss, has_aux=True)
         grads, metrics = loss(discriminator, moments, expert, past, policy, key_mix, config)
-        params = eqx.filter(discriminator, eqx.is_inexact_array)
-        updates, opt_state = _optimiser(config).update(grads, opt_state, params)
-        discriminator = eqx.apply_updates(discriminator, updates)
+        discriminator, opt_state = apply(_optimiser(config), discriminator, opt_state, grads)
         if config.spectral_limit > 0:
             discriminator = limit_spectral_norm(discriminator, config.spectral_limit)
-        return eqx.filter((discriminator, opt_state), eqx.is_array), metrics
+        return (discriminator, opt_state), metrics
 
-    keys = jax.random.split(jax.random.fold_in(key, 1), config.updates)
-    arrays, metrics = jax.lax.scan(one, arrays, keys)
-    discriminator, opt_state = eqx.combine(arrays, static)
-    state = State(state.ppo, discriminator, opt_state, moments, state.reward_moments)
-    return state, {k: jnp.mean(v) for k, v in metrics.items()}
+    learnt = (state.discriminator, state.opt_state)
+    (discriminator, opt_state), metrics = descend(step, learnt, jax.random.fold_in(key, 1), config.updates)
+    return State(state.ppo, discriminator, opt_state, moments, state.reward_moments), metrics
 
 
 def discriminator_loss(
@@ -230,7 +225,7 @@ def step_inputs(d: Discriminator, moments: Moments | None, steps: Transition) ->
 
 def score_rollout(state: State, game: MarkovGame, rollout: Transition) -> Float[Array, "time env agent"]:
     """The discriminator's g (GAIL) or f (AIRL) of every step of a rollout."""
-    played = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observe(game, rollout))
+    played = observe(game, rollout).flat()
     score = jax.vmap(state.discriminator)(*step_inputs(state.discriminator, state.moments, played), played.terminated)
     return score.reshape(rollout.mask.shape)
 
@@ -268,4 +263,4 @@ def _log_prob(policy: Policy | None, steps: Transition) -> Float[Array, "batch a
 
 
 def _optimiser(config: DiscriminatorConfig) -> optax.GradientTransformation:
-    return optax.chain(clip_by_agent_norm(config.max_grad_norm), optax.adam(config.learning_rate))
+    return adam(config.learning_rate, config.max_grad_norm)

@@ -28,14 +28,13 @@ from jaxtyping import Array, Float, Int
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
 from mairl.algorithms.bc import categorical_terms
-from mairl.algorithms.clip import clip_by_agent_norm
-from mairl.core.errors import Unsupported
+from mairl.algorithms.descent import adam, apply, descend, trainable
+from mairl.algorithms.inverse_q import check_inverse_q, draw, new_replay, with_play
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
 from mairl.core.spaces import Discrete
-from mairl.core.transition import Transition, hide_reward, joined, observe
-from mairl.data.collect import step_zeros
+from mairl.core.transition import Transition, joined
 from mairl.data.demonstrations import Demonstrations
 from mairl.data.replay import Replay
 from mairl.networks.build import NetworkConfig, PerAgent, per_agent_network
@@ -131,7 +130,7 @@ class IQLearn(Algorithm):
         critic = per_agent_network(game, game.action_space.n, self.network, key_critic, out_scale=0.01)
         cloned = self.partners == "cloned" and not self.offline
         clone = per_agent_network(game, game.action_space.n, self.network, key_clone, 0.01) if cloned else None
-        opt_state = self._optimiser().init(eqx.filter((critic, clone), eqx.is_inexact_array))
+        opt_state = self._optimiser().init(trainable((critic, clone)))
         replay = None if self.offline else new_replay(game, self.num_envs * self.num_steps, self.buffer)
         return State(critic, clone, opt_state, replay, jnp.zeros((), jnp.int32), game.num_agents)
 
@@ -146,33 +145,21 @@ class IQLearn(Algorithm):
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` steps on every agent's -J_i."""
         assert data is not None
-        replay = state.replay
-        if replay is not None:
-            assert rollout is not None
-            played = hide_reward(rollout)
-            if state.clone is not None:
-                # Only the agent whose turn it is plays as it would in a run of its own.
-                own_turn = played.mask & (jnp.arange(state.num_agents) == state.turn % state.num_agents)
-                played = eqx.tree_at(lambda t: t.mask, played, own_turn)
-            replay = replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played))
-        arrays, static = eqx.partition((state.critic, state.clone, state.opt_state), eqx.is_array)
+        if rollout is not None and state.clone is not None:
+            # Only the agent whose turn it is plays as it would in a run of its own.
+            own_turn = rollout.mask & (jnp.arange(state.num_agents) == state.turn % state.num_agents)
+            rollout = eqx.tree_at(lambda t: t.mask, rollout, own_turn)
+        replay = with_play(state.replay, rollout)
 
-        def one(arrays, key):
-            critic, clone, opt_state = eqx.combine(arrays, static)
-            key_expert, key_replay, key_start = jax.random.split(key, 3)
-            expert = observe(game, data.sample(key_expert, self.batch))
-            past = None if replay is None else observe(game, replay.sample(key_replay, self.batch))
-            starts = observe(game, data.first(key_start, self.batch)) if self.value_term == "initial" else None
-            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)((critic, clone), expert, past, starts)
-            params = eqx.filter((critic, clone), eqx.is_inexact_array)
-            updates, opt_state = self._optimiser().update(grads, opt_state, params)
-            critic, clone = eqx.apply_updates((critic, clone), updates)
-            return eqx.filter((critic, clone, opt_state), eqx.is_array), metrics
+        def step(learnt, key):
+            nets, opt_state = learnt
+            steps = draw(key, game, data, replay, self.batch, self.value_term)
+            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(nets, steps.expert, steps.played, steps.starts)
+            return apply(self._optimiser(), nets, opt_state, grads), metrics
 
-        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
-        critic, clone, opt_state = eqx.combine(arrays, static)
-        state = State(critic, clone, opt_state, replay, state.turn + 1, state.num_agents)
-        return state, {k: jnp.mean(v) for k, v in metrics.items()}
+        learnt = ((state.critic, state.clone), state.opt_state)
+        ((critic, clone), opt_state), metrics = descend(step, learnt, key, self.updates)
+        return State(critic, clone, opt_state, replay, state.turn + 1, state.num_agents), metrics
 
     def result(self, state: State) -> Learned:
         """The Boltzmann policies, and the rewards that the critics imply at a recorded next step."""
@@ -230,33 +217,4 @@ class IQLearn(Algorithm):
         return total, {"critic_loss": jnp.mean(losses), **{k: jnp.mean(v) for k, v in parts.items()}}
 
     def _optimiser(self) -> optax.GradientTransformation:
-        adam = optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
-        return optax.chain(clip_by_agent_norm(self.max_grad_norm), adam)
-
-
-def check_inverse_q(name: str, game: MarkovGame, data: Demonstrations | None, offline: bool, value_term: str) -> None:
-    """What every inverse Q-learner refuses, with the reason."""
-    if data is None:
-        raise Unsupported(f"{name} learns from demonstrations: give it some")
-    if not isinstance(game.action_space, Discrete):
-        raise Unsupported(f"{name} enumerates actions: it needs discrete ones (for vectors use ma-gail or ma-airl)")
-    if offline and value_term in ("mixture", "policy"):
-        raise Unsupported(
-            f"offline, value_term={value_term!r} has no rollouts to average over: use 'expert' or 'initial'"
-        )
-    check_initial(value_term, data)
-
-
-def check_initial(value_term: str, data: Demonstrations) -> None:
-    """Refuses the "initial" form where episodes terminate: E[V(s) - γ V(s')] over their steps is then no longer
-    (1 - γ) E[V(s_0)]."""
-    if value_term == "initial" and (ended := int(jnp.sum(jnp.any(data.terminated, axis=(1, 2))))):
-        raise Unsupported(
-            f"value_term='initial' is for games that only a time limit ends, and {ended} of {data.num_episodes} "
-            "recorded episodes terminate: use 'expert' or 'mixture'"
-        )
-
-
-def new_replay(game: MarkovGame, block: int, capacity: int) -> Replay:
-    """An empty ring that holds whole rollouts of `block` steps, at least one."""
-    return Replay.like(step_zeros(game), max(1, capacity // block) * block)
+        return adam(self.learning_rate, self.max_grad_norm, weight_decay=self.weight_decay)

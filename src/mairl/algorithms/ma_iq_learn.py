@@ -30,15 +30,15 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
-from mairl.algorithms.iq_learn import check_inverse_q, new_replay
+from mairl.algorithms.descent import adam, apply, descend, trainable
+from mairl.algorithms.inverse_q import check_inverse_q, draw, new_replay, with_play
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
 from mairl.core.reward import Reward
 from mairl.core.spaces import Discrete
-from mairl.core.transition import Transition, hide_reward, joined, observe
+from mairl.core.transition import Transition, joined
 from mairl.data.demonstrations import Demonstrations
 from mairl.data.replay import Replay
 from mairl.networks.build import NetworkConfig, PerAgent, per_agent_network
@@ -176,7 +176,7 @@ class MAIQLearn(Algorithm):
         assert isinstance(game.action_space, Discrete)
         actions = game.action_space.n
         critic = per_agent_network(game, actions**game.num_agents, self.network, key, out_scale=0.01)
-        opt_state = self._optimiser().init(eqx.filter(critic, eqx.is_inexact_array))
+        opt_state = self._optimiser().init(trainable(critic))
         replay = None if self.offline else new_replay(game, self.num_envs * self.num_steps, self.buffer)
         return State(critic, opt_state, replay, actions)
 
@@ -187,29 +187,20 @@ class MAIQLearn(Algorithm):
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` steps on every agent's -J_i."""
         assert data is not None
-        replay = state.replay
-        if replay is not None:
-            assert rollout is not None
-            replay = replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hide_reward(rollout)))
-        arrays, static = eqx.partition((state.critic, state.opt_state), eqx.is_array)
+        replay = with_play(state.replay, rollout)
 
-        def one(arrays, key):
-            critic, opt_state = eqx.combine(arrays, static)
-            key_expert, key_replay, key_start, key_next = jax.random.split(key, 4)
-            index = jax.random.randint(key_expert, (self.batch,), 0, data.num_steps)
-            expert = observe(game, data.transition(index))
-            past = None if replay is None else observe(game, replay.sample(key_replay, self.batch))
-            starts = observe(game, data.first(key_start, self.batch)) if self.value_term == "initial" else None
-            recorded = recorded_next(data, index) if self.next_slice == "data" else None
+        def step(learnt, key):
+            critic, opt_state = learnt
+            key_draw, key_next = jax.random.split(key)
+            steps = draw(key_draw, game, data, replay, self.batch, self.value_term)
+            recorded = recorded_next(data, steps.index) if self.next_slice == "data" else None
+            given = (steps.expert, steps.played, steps.starts, recorded)
             loss = eqx.filter_grad(self.loss, has_aux=True)
-            grads, metrics = loss(critic, key_next, expert, past, starts, recorded, num_actions=state.num_actions)
-            params = eqx.filter(critic, eqx.is_inexact_array)
-            updates, opt_state = self._optimiser().update(grads, opt_state, params)
-            return eqx.filter((eqx.apply_updates(critic, updates), opt_state), eqx.is_array), metrics
+            grads, metrics = loss(critic, key_next, *given, num_actions=state.num_actions)
+            return apply(self._optimiser(), critic, opt_state, grads), metrics
 
-        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
-        critic, opt_state = eqx.combine(arrays, static)
-        return State(critic, opt_state, replay, state.num_actions), {k: jnp.mean(v) for k, v in metrics.items()}
+        (critic, opt_state), metrics = descend(step, (state.critic, state.opt_state), key, self.updates)
+        return State(critic, opt_state, replay, state.num_actions), metrics
 
     def result(self, state: State) -> Learned:
         """The marginal policies, and the rewards of joint actions that the critics imply."""
@@ -297,8 +288,7 @@ class MAIQLearn(Algorithm):
         return MarginalPolicy(critic, num_actions, self.rationality, self.belief)
 
     def _optimiser(self) -> optax.GradientTransformation:
-        adam = optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
-        return optax.chain(clip_by_agent_norm(self.max_grad_norm), adam)
+        return adam(self.learning_rate, self.max_grad_norm, weight_decay=self.weight_decay)
 
 
 def by_own_action(row: Float[Array, "agent joint"], num_actions: int) -> Float[Array, "agent action others"]:

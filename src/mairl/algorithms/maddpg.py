@@ -26,7 +26,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
+from mairl.algorithms.descent import adam, apply, descend, follow, trainable
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -127,12 +127,10 @@ class MADDPG(Algorithm):
 
         learnt = Learnt(policy, PerAgent.new(make, game.num_agents, key_critic, net.shared))
         block = self.num_envs * self.num_steps
-        step = step_zeros(game)
-        step = eqx.tree_at(lambda t: t.reward, step, jnp.zeros(game.num_agents), is_leaf=lambda x: x is None)
-        replay = Replay.like(step, max(1, self.buffer // block) * block)
+        replay = Replay.like(step_zeros(game, paid=True), max(1, self.buffer // block) * block)
         opt_state = (
-            self._optimiser(self.policy_rate).init(eqx.filter(policy, eqx.is_inexact_array)),
-            self._optimiser(self.critic_rate).init(eqx.filter(learnt.critic, eqx.is_inexact_array)),
+            self._optimiser(self.policy_rate).init(trainable(policy)),
+            self._optimiser(self.critic_rate).init(trainable(learnt.critic)),
         )
         return State(learnt, learnt, opt_state, replay)
 
@@ -143,27 +141,22 @@ class MADDPG(Algorithm):
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` gradient steps."""
         assert rollout is not None
-        replay = state.replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout))
-        arrays, static = eqx.partition((state.learnt, state.target, state.opt_state), eqx.is_array)
+        replay = state.replay.add(rollout.flat())
 
-        def one(arrays, key):
-            learnt, target, opt_state = eqx.combine(arrays, static)
+        def step(carry, key):
+            learnt, target, opt_state = carry
             key_sample, key_loss = jax.random.split(key)
             steps = observe(game, replay.sample(key_sample, self.batch))
             grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(learnt, target, steps, key_loss)
-            for_policy, state_policy = self._optimiser(self.policy_rate).update(grads.policy, opt_state[0])
-            for_critic, state_critic = self._optimiser(self.critic_rate).update(grads.critic, opt_state[1])
-            learnt = Learnt(eqx.apply_updates(learnt.policy, for_policy), eqx.apply_updates(learnt.critic, for_critic))
-            opt_state = (state_policy, state_critic)
-            slow = optax.incremental_update(
-                eqx.filter(learnt, eqx.is_array), eqx.filter(target, eqx.is_array), self.target_rate
-            )
-            return (eqx.filter(learnt, eqx.is_array), slow, eqx.filter(opt_state, eqx.is_array)), metrics
+            optimisers = self._optimiser(self.policy_rate), self._optimiser(self.critic_rate)
+            policy, of_policy = apply(optimisers[0], learnt.policy, opt_state[0], grads.policy)
+            critic, of_critic = apply(optimisers[1], learnt.critic, opt_state[1], grads.critic)
+            learnt = Learnt(policy, critic)
+            return (learnt, follow(target, learnt, self.target_rate), (of_policy, of_critic)), metrics
 
-        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
-        learnt, target, opt_state = eqx.combine(arrays, static)
-        after: Any = (learnt, target, opt_state, replay)
-        return State(*after), {k: jnp.mean(v) for k, v in metrics.items()}
+        carry = (state.learnt, state.target, state.opt_state)
+        (learnt, target, opt_state), metrics = descend(step, carry, key, self.updates)
+        return State(learnt, target, opt_state, replay), metrics
 
     def loss(
         self, learnt: Learnt, target: Learnt, steps: Transition, key: Key[Array, ""]
@@ -222,10 +215,9 @@ class MADDPG(Algorithm):
         """The policies; no reward."""
         return Learned(CategoricalPolicy(state.learnt.policy))
 
-    def _optimiser(self, rate: Any) -> optax.GradientTransformation:
-        if self.anneal_updates:
-            rate = optax.linear_schedule(rate, self.final_rate * rate, self.anneal_updates * self.updates)
-        return optax.chain(clip_by_agent_norm(self.max_grad_norm), optax.adam(rate))
+    def _optimiser(self, rate: float) -> optax.GradientTransformation:
+        steps = self.anneal_updates * self.updates
+        return adam(rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate)
 
 
 def everything(

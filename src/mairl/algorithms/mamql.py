@@ -28,15 +28,15 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
-from mairl.algorithms.iq_learn import check_initial
+from mairl.algorithms.descent import adam, apply, descend, follow, trainable
+from mairl.algorithms.inverse_q import check_inverse_q, draw, new_replay, with_play
+from mairl.algorithms.next_value import enumerated_next, sampled_next
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import masked
 from mairl.core.spaces import Discrete
-from mairl.core.transition import Transition, hide_reward, joined, observe
-from mairl.data.collect import step_zeros
+from mairl.core.transition import Transition, joined
 from mairl.data.demonstrations import Demonstrations
 from mairl.data.replay import Replay
 from mairl.networks.build import NetworkConfig, PerAgent, WithVector, flat_size, per_agent_network
@@ -134,11 +134,9 @@ class MAMQL(Algorithm):
 
     def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
         """Refuses vector actions, missing data, and re-stepping where it is impossible."""
-        space = game.action_space
-        if data is None:
-            raise Unsupported("MAMQL learns from demonstrations: give it some")
-        if not isinstance(space, Discrete):
-            raise Unsupported("MAMQL enumerates actions: it needs discrete ones (for vectors use ma-gail or ma-airl)")
+        check_inverse_q("MAMQL", game, data, self.offline, self.value_term)
+        assert data is not None
+        assert isinstance(game.action_space, Discrete)
         if self.next_value != "one_sample":
             if not game.pure:
                 raise Unsupported(
@@ -148,14 +146,9 @@ class MAMQL(Algorithm):
                 raise Unsupported(
                     f"next_value={self.next_value!r} needs recorded game states; this recording has observations only"
                 )
-        joint = space.n**game.num_agents
+        joint = game.action_space.n**game.num_agents
         if self.reward_fit == "enumerate" and joint > 4096:
             raise Unsupported(f"{joint} joint actions are too many to enumerate: use reward_fit='regress'")
-        check_initial(self.value_term, data)
-        if self.offline and self.value_term in ("mixture", "policy"):
-            raise Unsupported(
-                f"offline, value_term={self.value_term!r} has no rollouts to average over: use 'expert' or 'initial'"
-            )
 
     def collection(self, game: MarkovGame) -> Collection | None:
         """`num_envs` × `num_steps` per iteration; none offline."""
@@ -168,12 +161,9 @@ class MAMQL(Algorithm):
         actions, agents = game.action_space.n, game.num_agents
         critic = per_agent_network(game, actions, self.critic_network, key_critic, out_scale=0.01)
         reward = self._new_reward(game, key_reward)
-        replay = None
-        if not self.offline:
-            block = self.num_envs * self.num_steps
-            replay = Replay.like(step_zeros(game), max(1, self.buffer // block) * block)
+        replay = None if self.offline else new_replay(game, self.num_envs * self.num_steps, self.buffer)
         learnt = Learnt(critic, reward, jnp.zeros(agents))
-        opt_state = self._optimiser().init(eqx.filter(learnt, eqx.is_inexact_array))
+        opt_state = self._optimiser().init(trainable(learnt))
         return State(learnt, critic, opt_state, replay, actions)
 
     def behaviour(self, state: State) -> BoltzmannPolicy | None:
@@ -183,31 +173,20 @@ class MAMQL(Algorithm):
     def update(self, key, state: State, game, data, rollout) -> tuple[State, Metrics]:
         """Adds the rollout to the buffer and makes `updates` steps on Eqs. 8 and 9."""
         assert data is not None
-        replay = state.replay
-        if replay is not None:
-            assert rollout is not None
-            replay = replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hide_reward(rollout)))
-        arrays, static = eqx.partition((state.learnt, state.target, state.opt_state), eqx.is_array)
+        replay = with_play(state.replay, rollout)
 
-        def one(arrays, key):
-            learnt, target, opt_state = eqx.combine(arrays, static)
-            key_expert, key_replay, key_start, key_loss = jax.random.split(key, 4)
-            expert = observe(game, data.sample(key_expert, self.batch))
-            played = None if replay is None else observe(game, replay.sample(key_replay, self.batch))
-            starts = observe(game, data.first(key_start, self.batch)) if self.value_term == "initial" else None
+        def step(carry, key):
+            learnt, target, opt_state = carry
+            key_draw, key_loss = jax.random.split(key)
+            steps = draw(key_draw, game, data, replay, self.batch, self.value_term)
             loss = eqx.filter_grad(self.loss, has_aux=True)
-            grads, metrics = loss(learnt, target, key_loss, game, expert, played, starts)
-            updates, opt_state = self._optimiser().update(grads, opt_state, eqx.filter(learnt, eqx.is_inexact_array))
-            learnt = eqx.apply_updates(learnt, updates)
-            target = optax.incremental_update(
-                eqx.filter(learnt.critic, eqx.is_array), eqx.filter(target, eqx.is_array), self.target_rate
-            )
-            return (eqx.filter(learnt, eqx.is_array), target, opt_state), metrics
+            grads, metrics = loss(learnt, target, key_loss, game, steps.expert, steps.played, steps.starts)
+            learnt, opt_state = apply(self._optimiser(), learnt, opt_state, grads)
+            return (learnt, follow(target, learnt.critic, self.target_rate), opt_state), metrics
 
-        arrays, metrics = jax.lax.scan(one, arrays, jax.random.split(key, self.updates))
-        learnt, target, opt_state = eqx.combine(arrays, static)
-        after: Any = (learnt, target, opt_state, replay, state.num_actions)
-        return State(*after), {k: jnp.mean(v) for k, v in metrics.items()}
+        carry = (state.learnt, state.target, state.opt_state)
+        (learnt, target, opt_state), metrics = descend(step, carry, key, self.updates)
+        return State(learnt, target, opt_state, replay, state.num_actions), metrics
 
     def result(self, state: State) -> Learned:
         """The Boltzmann policies; the joint reward of Eq. 9, its mean over the others (induced), and the critic's own
@@ -342,15 +321,11 @@ class MAMQL(Algorithm):
     def _optimiser(self) -> optax.GradientTransformation:
         """Adam for the critic, the reward and the scale, each clipped and paced on its own."""
 
-        def adam(rate, decay=0.0):
-            if self.anneal:
-                rate = optax.linear_schedule(rate, 0.05 * rate, self.anneal * self.updates)
-            return optax.chain(clip_by_agent_norm(self.max_grad_norm), optax.adamw(rate, weight_decay=decay))
-
+        steps, norm = self.anneal * self.updates, self.max_grad_norm
         return optax.partition(
             {
-                "critic": adam(self.learning_rate, self.weight_decay),
-                "reward": adam(self.reward_learning_rate),
+                "critic": adam(self.learning_rate, norm, weight_decay=self.weight_decay, anneal_steps=steps),
+                "reward": adam(self.reward_learning_rate, norm, anneal_steps=steps),
                 "scale": optax.adam(1e-3),
             },
             labels,
@@ -365,46 +340,3 @@ def labels(learnt: Learnt) -> Learnt:
         "scale",
     )
     return Learnt(*names)
-
-
-def sampled_next(key, game: MarkovGame, value_at, state, actions, policy) -> tuple[Array, Array]:
-    """Two independent samples of V_i(s'), `[agent]` each: `state` played again with a_i as recorded, a_-i ~ π_-i.
-
-    Args:
-        value_at: (next state, who terminated) to V `[agent]`.
-        policy: π(·|s), `[agent, action]`.
-    """
-    agents = actions.shape[0]
-
-    def one(key):
-        key_act, key_step = jax.random.split(key)
-        fresh = jax.random.categorical(key_act, jnp.log(policy)).astype(actions.dtype)
-
-        def for_agent(i):
-            next_state, step = game.step(jax.random.fold_in(key_step, i), state, fresh.at[i].set(actions[i]))
-            return value_at(next_state, step.terminated)[i]
-
-        return jax.vmap(for_agent)(jnp.arange(agents))
-
-    first, second = jax.vmap(one)(jax.random.split(key))
-    return first, second
-
-
-def enumerated_next(key, game: MarkovGame, value_at, state, actions, policy) -> tuple[Array, Array]:
-    """E of V_i(s') over a_-i ~ π_-i and the game's branches, `[agent]`, exactly, twice; arguments as `sampled_next`."""
-    agents, num_actions = policy.shape
-    joints = jnp.stack(jnp.meshgrid(*[jnp.arange(num_actions)] * agents, indexing="ij"), -1).reshape(-1, agents)
-
-    def value_of(joint):
-        branches, terminated, probability = game.successors(key, state, joint)
-        return probability @ jax.vmap(value_at)(branches, terminated)
-
-    after = jax.vmap(value_of)(joints.astype(actions.dtype))
-    each = jnp.take_along_axis(policy.T, joints, axis=0)
-    own = jnp.arange(agents)
-    means = []
-    for i in range(agents):
-        others = jnp.prod(jnp.where(own == i, 1.0, each), axis=1)
-        means.append(jnp.sum(jnp.where(joints[:, i] == actions[i], others, 0.0) * after[:, i]))
-    mean = jnp.stack(means)
-    return mean, mean

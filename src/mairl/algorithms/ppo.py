@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.clip import clip_by_agent_norm
+from mairl.algorithms.descent import adam
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -171,11 +171,8 @@ class PPO(Algorithm):
         return Learned(state.policy)
 
     def _optimiser(self) -> optax.GradientTransformation:
-        rate: Any = self.learning_rate
-        if self.anneal_updates:
-            steps = self.anneal_updates * self.epochs * self.minibatches
-            rate = optax.linear_schedule(self.learning_rate, self.final_rate * self.learning_rate, steps)
-        return optax.chain(clip_by_agent_norm(self.max_grad_norm), optax.adam(rate, eps=1e-5))
+        steps = self.anneal_updates * self.epochs * self.minibatches
+        return adam(self.learning_rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate, eps=1e-5)
 
 
 def over_steps(critic: PerAgent, obs) -> Float[Array, "time env agent"]:

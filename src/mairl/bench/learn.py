@@ -29,7 +29,7 @@ class Rate:
 
     Attributes:
         env_steps_per_s: environment steps a second, all seeds together; None offline.
-        updates_per_s: gradient updates a second, all seeds together.
+        updates_per_s: gradient updates (optimiser steps) a second, all seeds together.
         compile_s: first chunk less a later one.
         memory_mb: arrays that training holds between iterations: learner states, buffers, environments.
     """
@@ -56,13 +56,21 @@ def training_rate(algorithm, game, data, seeds: int, iterations: int, repeats: i
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     median = sorted(seconds[1:])[repeats // 2]
-    per_iteration = getattr(algorithm, "updates", 1)
     return Rate(
         None if collection is None else seeds * iterations * collection.size / median,
-        seeds * iterations * per_iteration / median,
+        seeds * iterations * gradient_steps(algorithm) / median,
         seconds[0] - median,
         held / 2**20,
     )
+
+
+def gradient_steps(algorithm) -> int:
+    """Optimiser steps of one iteration; for learners that contain PPO, its steps and the discriminators'."""
+    if isinstance(algorithm, PPO):
+        return algorithm.epochs * algorithm.minibatches
+    if hasattr(algorithm, "ppo"):
+        return gradient_steps(algorithm.ppo) + algorithm.discriminator.updates
+    return algorithm.updates
 
 
 SAME_WORK = {"num_envs": 32, "num_steps": 64, "minibatches": 32, "epochs": 10}

@@ -7,8 +7,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
+from mairl.algorithms.descent import apply
 from mairl.algorithms.mamql import MAMQL, State
 from mairl.bench.timing import measure
 from mairl.core.policy import UniformPolicy
@@ -55,9 +55,7 @@ def profile_mamql(name: str = "gems", seeds: int = 10) -> dict[str, Any]:
         return loss(state.learnt, state.target, key, game, *steps)[0]
 
     def descend(key, state: State, grads):
-        learnt = eqx.filter(state.learnt, eqx.is_inexact_array)
-        updates, opt_state = algorithm._optimiser().update(grads, state.opt_state, learnt)
-        return optax.apply_updates(learnt, updates), opt_state
+        return eqx.filter(apply(algorithm._optimiser(), state.learnt, state.opt_state, grads), eqx.is_array)
 
     def rollouts(key, policy, worlds):
         return play(game, policy, key, worlds, algorithm.num_steps)

@@ -47,6 +47,10 @@ class Transition(eqx.Module):
         """The leading axes `*b`."""
         return self.truncated.shape
 
+    def flat(self) -> Transition:
+        """The same steps with their first two axes (time and environment) as one."""
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), self)
+
 
 def observe(game: MarkovGame, transition: Transition) -> Transition:
     """Fills `obs` and `next_obs` (and the action masks, where the game has them) from the recorded states."""

@@ -25,8 +25,8 @@ def reset(game: MarkovGame, key: Key[Array, ""], num_envs: int) -> State:
     return jax.vmap(lambda k: game.reset(k)[0])(jax.random.split(key, num_envs))
 
 
-def step_zeros(game: MarkovGame, *lead: int) -> Transition:
-    """Steps of zeros shaped as play in `game` gives them (without rewards), leaves `[*lead, ...]`."""
+def step_zeros(game: MarkovGame, *lead: int, paid: bool = False) -> Transition:
+    """Steps of zeros shaped as play in `game` gives them, leaves `[*lead, ...]`; with rewards where `paid`."""
     agents, space = game.num_agents, game.action_space
     shape = (agents,) if isinstance(space, Discrete) else (agents, space.size)
     dtype = jnp.int32 if isinstance(space, Discrete) else jnp.float32
@@ -41,6 +41,7 @@ def step_zeros(game: MarkovGame, *lead: int) -> Transition:
         mask=jnp.zeros((*lead, agents), bool),
         state=state(),
         next_state=state(),
+        reward=jnp.zeros((*lead, agents)) if paid else None,
     )
 
 

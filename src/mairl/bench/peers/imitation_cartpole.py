@@ -21,7 +21,7 @@ PLAY = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
 def main(steps: int) -> dict:
     """Environment steps a second of GAIL and AIRL, updates a second of BC."""
     rng = np.random.default_rng(0)
-    envs = make_vec_env("CartPole-v1", n_envs=8, post_wrappers=[lambda env, _: RolloutInfoWrapper(env)])
+    envs = make_vec_env("CartPole-v1", n_envs=8, wrapper_class=RolloutInfoWrapper)
     trajectories = rollout.rollout(None, envs, rollout.make_sample_until(min_timesteps=4096), rng=rng)
     found = {}
     for name, kind in (("gail", GAIL), ("airl", AIRL)):
