@@ -19,7 +19,7 @@ def demo(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/demo"),
     steps: int = 20_000,
     seeds: int = 2,
-    budget: int = 40_000,
+    budget: int = 20_000,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:

@@ -12,28 +12,31 @@ from mairl.networks.build import NetworkConfig
 NETWORK = NetworkConfig(kind="mlp", width=128, depth=2)
 """For all learners and games: as good as the paper's networks on these observations, and many times faster."""
 
+UPDATES = 16
+"""Gradient updates of the inverse Q-learners per 64 environment steps: as many again as eight, and half the play."""
+
 LEARNERS: dict[str, dict[str, Any]] = {
     "bc": {"learning_rate": 3e-4, "weight_decay": 1e-2},
-    "iq-independent": {"alpha": 10.0, "learning_rate": 1e-3},
-    "iq-ma-joint": {"alpha": 100.0, "learning_rate": 1e-3},
-    "iq-ma-slice": {"alpha": 10.0, "learning_rate": 3e-4},
-    "mamql": {"alpha": 100.0, "learning_rate": 1e-3},
+    "iq-independent": {"alpha": 10.0, "learning_rate": 1e-3, "updates": UPDATES},
+    "iq-ma-joint": {"alpha": 100.0, "learning_rate": 1e-3, "updates": UPDATES},
+    "iq-ma-slice": {"alpha": 10.0, "learning_rate": 3e-4, "updates": UPDATES},
+    "mamql": {"alpha": 100.0, "learning_rate": 1e-3, "updates": UPDATES},
     "ma-airl": {"reward": "f"},
     "airl": {"reward": "f"},
 }
 """Algorithm id to fields that differ from its defaults, in every game: the best of six configurations each
 (`experiments/mamql/tune.py`). AIRL's is MA-AIRL's."""
 
-DEFAULT_BUDGET = {"bc": 4_000, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
-"""Environment steps (bc: updates) where no recipe says otherwise; 100,000 for what is not named."""
+DEFAULT_BUDGET = {"bc": 1_500, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
+"""Environment steps (bc: rounds of 16 updates) where no recipe says otherwise; 100,000 for what is not named."""
 
 BUDGET = {
-    "gems": 60_000,
-    "gems-random": 120_000,
-    "overcooked": 40_000,
-    "overcooked-cook5": 150_000,
-    "intersection": 125_000,
-    "intersection-entities": 125_000,
+    "gems": 40_000,
+    "gems-random": 80_000,
+    "overcooked": 25_000,
+    "overcooked-cook5": 120_000,
+    "intersection": 115_000,
+    "intersection-entities": 115_000,
 }
 """Game id to the environment steps of the inverse Q-learners, online."""
 
