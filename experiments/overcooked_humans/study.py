@@ -13,6 +13,7 @@ run again. `figures.py` draws it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import functools
 import json
@@ -42,6 +43,9 @@ from mairl.recipes import learner_recipe
 KITCHENS = ("cramped_room", "asymmetric_advantages")
 BUDGET = {"bc": 500, "iq-ma-joint": 30_000, "ma-airl": 300_000, "mamql": 30_000}
 """Environment steps; for bc iterations of 16 updates."""
+
+UPDATES = 8
+"""Gradient updates of the inverse Q-learners per rollout of 64 steps."""
 
 HELD_OUT, EVALUATIONS = 0.25, 10
 """Share of the training trials that a learner does not see: of `EVALUATIONS` states of its training, evenly spread,
@@ -139,6 +143,8 @@ def study(name: str, kitchen: str, path: Path | None, seeds: int, scale: float) 
     game = game_of(kitchen)
     budget = max(1, int(scale * BUDGET[name]))
     algorithm, budget = learner_recipe(name, "overcooked", budget)
+    if name in ("iq-ma-joint", "mamql"):
+        algorithm = dataclasses.replace(algorithm, updates=UPDATES)
     start = time.perf_counter()
     result = fit(
         algorithm,

@@ -35,6 +35,16 @@ def test_nothing_flows_back_across_an_episode_end():
     assert advantage[0] == 0.0
 
 
+def test_steps_that_an_agent_sits_out_take_time_and_nothing_else():
+    reward, value = jnp.array([1.0, 0.0, 2.0]), jnp.array([0.5, 1e6, 0.25])
+    after, no = jnp.array([-1e6, 0.25, 4.0]), jnp.zeros(3, bool)
+    here, over = jnp.array([True, False, True]), jnp.array([False, False, True])
+    found = gae(reward, value, after, no, over, 0.9, 0.8, here)
+    last = 2.0 + 0.9 * 4.0 - 0.25
+    first = 1.0 + 0.81 * 0.25 - 0.5 + 0.8 * 0.81 * last
+    np.testing.assert_allclose(found, [first, 0.0, last], rtol=1e-6)
+
+
 def test_clipped_surrogate_is_flat_beyond_the_clip():
     for advantage, log_ratio in ((1.0, 0.5), (-1.0, -0.5)):
         slope = jax.grad(lambda x, a=advantage: clipped_surrogate(x, jnp.zeros(()), jnp.array(a), 0.2))(log_ratio)

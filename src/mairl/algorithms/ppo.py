@@ -114,7 +114,7 @@ class PPO(Algorithm):
         next_value = over_steps(state.critic, steps.next_obs)
         over = steps.terminated | steps.truncated[..., None]
         reward = jnp.where(steps.mask, self.reward_scale * rollout.reward, 0.0)
-        advantage = gae(reward, value, next_value, steps.terminated, over, self.discount, self.trace)
+        advantage = gae(reward, value, next_value, steps.terminated, over, self.discount, self.trace, steps.mask)
         target = advantage + value
         weight = steps.mask.astype(jnp.float32)
         old = jax.vmap(jax.vmap(state.policy.log_prob))(steps.obs, steps.actions, steps.action_mask)
