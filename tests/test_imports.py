@@ -14,6 +14,7 @@ MAY = {
     "data": {"core", "ops"},
     "games": {"core", "ops", "data", "networks"},
     "scenarios": {"core", "ops", "data"},
+    "driving": {"core", "ops", "data", "networks", "scenarios"},
     "algorithms": {"core", "ops", "data", "networks"},
     "testing": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms"},
     "export": {"core", "ops", "data", "networks", "games"},
