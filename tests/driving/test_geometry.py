@@ -13,8 +13,10 @@ COUNT, BAND = 100_000, 1e-3
 
 
 def boxes(rng, count=COUNT, spread=6.0) -> Box:
+    x, y = jnp.asarray(rng.uniform(-spread, spread, (2, count)), jnp.float32)
     return Box(
-        *(jnp.asarray(rng.uniform(-spread, spread, count), jnp.float32) for _ in range(2)),
+        x,
+        y,
         jnp.asarray(rng.uniform(-np.pi, np.pi, count), jnp.float32),
         jnp.asarray(rng.uniform(0.3, 12, count), jnp.float32),
         jnp.asarray(rng.uniform(0.3, 3, count), jnp.float32),

@@ -72,3 +72,24 @@ def corners(box: Box) -> Float[Array, "*b 4 2"]:
     u = box.length[..., None] / 2 * jnp.array([1.0, 1.0, -1.0, -1.0])
     v = box.width[..., None] / 2 * jnp.array([1.0, -1.0, -1.0, 1.0])
     return jnp.stack([box.x[..., None] + c * u - s * v, box.y[..., None] + s * u + c * v], -1)
+
+
+def signed_distance(px, py, x0, y0, x1, y1, there) -> Float[Array, "*b"]:
+    """Distance of points to the nearest of several segments, positive on its left, negative on its right.
+
+    Segments stand on the last axis, the points' arrays have 1 there. Where the nearest point is the end of two
+    segments, the side is that of the one whose line is farther away: the sides differ only behind the corner, where
+    only this one is right.
+
+    Args:
+        there: which segments count; where none does the distance is infinite (and positive).
+    """
+    square, side = segment_distance(px, py, x0, y0, x1, y1)
+    length = (x1 - x0) ** 2 + (y1 - y0) ** 2
+    off = side * side / jnp.where(length > 0, length, 1.0)
+    # Off is at most the squared distance, so this orders by distance, and by off where distances are equal.
+    key = jnp.where(there & (length > 0), square * (1 + 1e-5) - off * 1e-5, jnp.inf)
+    nearest = jnp.argmin(key, axis=-1, keepdims=True)
+    square, side, key = (jnp.take_along_axis(v, nearest, -1)[..., 0] for v in jnp.broadcast_arrays(square, side, key))
+    distance = jnp.sqrt(jnp.where(jnp.isfinite(key), square, jnp.inf))
+    return jnp.where(jnp.isfinite(key) & (side < 0), -distance, distance)

@@ -11,7 +11,10 @@ from mairl.scenarios.schema import Lanes, Polylines, RoadMap, Roles, Scenario, S
 
 
 def polylines(
-    lines: Sequence[np.ndarray], ids: Iterable[str], kind: Sequence[int] | None = None, z_known: bool = True
+    lines: Sequence[np.ndarray],
+    ids: Iterable[str],
+    kind: Sequence[int] | np.ndarray | None = None,
+    z_known: bool = True,
 ) -> Polylines:
     """Lines `[n, 3]` (or `[n, 2]`: z is then not known), float64 in the world frame, as one group.
 

@@ -1,0 +1,152 @@
+"""What lies around a place, at a cost that does not depend on the size of the map.
+
+The plane is cut into square cells. Each cell near a road has a row of a table: its nearest road edges, and its nearest
+other segments, as far as there is room. A vehicle reads the row of the cell that it is in, once per step, for what it
+observes and for whether it is off the road. Rows are feature-major, so that one read is a few contiguous runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from mairl.driving.segments import SegmentKind, Segments
+
+FEATURES = ("x", "y", "half_length", "ux", "uy", "kind", "z")
+"""Of a segment in a table: middle, half its length, direction, `SegmentKind` (-1: there is none), height."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig:
+    """How a map is indexed.
+
+    Attributes:
+        cell: side of a cell, metres.
+        near: cells farther than this from every segment have no row, metres.
+        edges, others: segments in a row.
+        reach: segments farther than this from a cell are not in its row, metres.
+    """
+
+    cell: float = 5.0
+    near: float = 10.0
+    edges: int = 64
+    others: int = 136
+    reach: float = 50.0
+
+
+class RoadGrid(eqx.Module):
+    """An indexed map.
+
+    Attributes:
+        origin: the corner of cell (0, 0), metres.
+        row: each cell's row; 0 is the empty row of places far from roads.
+        edges, others: `FEATURES` of each row's segments, nearest first.
+        cell: side of a cell, metres.
+    """
+
+    origin: Float[Array, "*b 2"]
+    row: Int[Array, "*b y x"]
+    edges: Float[Array, "*b row feature slot"]
+    others: Float[Array, "*b row feature slot"]
+    cell: float = eqx.field(static=True)
+
+    def rows_at(self, x: Float[Array, "*p"], y: Float[Array, "*p"]) -> Int[Array, "*p"]:
+        """The rows for places in one world; places outside of the grid are far from roads."""
+        ix = jnp.floor((x - self.origin[0]) / self.cell).astype(jnp.int32)
+        iy = jnp.floor((y - self.origin[1]) / self.cell).astype(jnp.int32)
+        height, width = self.row.shape
+        inside = (ix >= 0) & (iy >= 0) & (ix < width) & (iy < height)
+        return jnp.where(inside, self.row[jnp.clip(iy, 0, height - 1), jnp.clip(ix, 0, width - 1)], 0)
+
+
+def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid:
+    """Indexes a map, on the host."""
+    start, end = segments.start[:, :2].astype(np.float64), segments.end[:, :2].astype(np.float64)
+    if len(segments):
+        low = np.minimum(start, end).min(0) - config.near - config.cell
+        high = np.maximum(start, end).max(0) + config.near + config.cell
+    else:
+        low, high = np.zeros(2), np.full(2, config.cell)
+    width, height = (max(1, math.ceil(side / config.cell)) for side in high - low)
+    taken = _near(start, end, low, (height, width), config)
+    iy, ix = np.nonzero(taken)
+    row = np.zeros((height, width), np.int32)
+    row[iy, ix] = np.arange(1, len(iy) + 1)
+    centre = low + (np.stack([ix, iy], 1) + 0.5) * config.cell
+    features = _features(segments)
+    is_edge = segments.kind == SegmentKind.EDGE
+    tables = []
+    for which, slots in ((is_edge, config.edges), (~is_edge, config.others)):
+        chosen = _nearest(centre, start[which], end[which], slots, config)
+        table = np.zeros((len(iy) + 1, len(FEATURES), slots), np.float32)
+        table[:, FEATURES.index("kind")] = -1
+        full = np.concatenate([features[which], table[0, :, :1].T])
+        table[1:] = np.moveaxis(full[chosen], 1, 2)
+        tables.append(jnp.asarray(table))
+    return RoadGrid(jnp.asarray(low, jnp.float32), jnp.asarray(row), tables[0], tables[1], config.cell)
+
+
+def _features(segments: Segments) -> np.ndarray:
+    way = (segments.end - segments.start).astype(np.float64)
+    length = np.hypot(way[:, 0], way[:, 1])
+    unit = way[:, :2] / np.maximum(length, 1e-9)[:, None]
+    middle = (segments.start.astype(np.float64) + segments.end) / 2
+    columns = [*middle[:, :2].T, length / 2, *unit.T, segments.kind.astype(np.float64), middle[:, 2]]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def _near(start, end, low, shape: tuple[int, int], config: GridConfig) -> np.ndarray:
+    """Cells `[y, x]` whose square is within `near` of a segment: those around points dense along the segments."""
+    length = np.hypot(*(end - start).T)
+    count = np.ceil(length / (config.cell / 2)).astype(int) + 1
+    of = np.repeat(np.arange(len(count)), count)
+    step = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
+    share = step / np.maximum(count[of] - 1, 1)
+    points = start[of] + share[:, None] * (end - start)[of]
+    cells = np.unique(np.floor((points - low) / config.cell).astype(int), axis=0)
+    taken = np.zeros(shape, bool)
+    reach = math.ceil(config.near / config.cell)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            y, x = cells[:, 1] + dy, cells[:, 0] + dx
+            inside = (y >= 0) & (x >= 0) & (y < shape[0]) & (x < shape[1])
+            taken[y[inside], x[inside]] = True
+    return taken
+
+
+def _nearest(centre, start, end, slots: int, config: GridConfig, block: int = 256) -> np.ndarray:
+    """For each cell the segments nearest to its middle, nearest first; the number of segments where there are fewer.
+
+    A block of neighbouring cells looks only at the segments that can be in reach of any of them.
+    """
+    count = len(start)
+    found = np.full((len(centre), slots), count)
+    middle, half = (start + end) / 2, np.hypot(*(end - start).T) / 2
+    limit = config.reach + config.cell * math.sqrt(0.5)
+    # Cells in strips, so that a block is compact.
+    order = np.lexsort((centre[:, 1], np.floor(centre[:, 0] / 40.0)))
+    for first in range(0, len(order), block):
+        cells = order[first : first + block]
+        spot = centre[cells]
+        at, radius = spot.mean(0), np.hypot(*(spot - spot.mean(0)).T).max()
+        close = np.flatnonzero(np.hypot(*(middle - at).T) - half < limit + radius)
+        if not len(close):
+            continue
+        a, way = start[close].astype(np.float32), (end - start)[close].astype(np.float32)
+        square = np.maximum((way**2).sum(1), 1e-12)
+        off = spot.astype(np.float32)[:, None] - a
+        t = np.clip((off * way).sum(-1) / square, 0, 1)
+        distance = ((off - t[..., None] * way) ** 2).sum(-1)
+        distance[distance > limit**2] = np.inf
+        take = min(slots, len(close))
+        best = np.argpartition(distance, take - 1, axis=1)[:, :take] if take < len(close) else np.argsort(distance, 1)
+        sizes = np.take_along_axis(distance, best, 1)
+        rank = np.argsort(sizes, axis=1, kind="stable")
+        best, sizes = np.take_along_axis(best, rank, 1), np.take_along_axis(sizes, rank, 1)
+        found[cells, :take] = np.where(np.isfinite(sizes), close[best], count)
+    return found

@@ -1,0 +1,59 @@
+"""The index of a map: every cell's row holds what is nearest, and nothing is missed."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from mairl.driving.geometry import segment_distance
+from mairl.driving.road_grid import FEATURES, GridConfig, road_grid
+from mairl.driving.segments import SegmentKind, Segments, segments
+from mairl.testing.scenarios import made_scenario
+
+
+def random_map(seed=0, count=600) -> Segments:
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(-120, 120, (count, 3))
+    end = start + rng.normal(0, 6, (count, 3))
+    kind = rng.choice([SegmentKind.EDGE, SegmentKind.LANE], count)
+    return Segments(start.astype(np.float32), end.astype(np.float32), kind.astype(np.int8))
+
+
+def distances(table, row, x, y):
+    """Distances from places to the segments in their rows; infinite where a slot is empty."""
+    f = dict(zip(FEATURES, np.moveaxis(np.asarray(table)[row], 1, 0), strict=True))
+    ends = [f["x"] - f["half_length"] * f["ux"], f["y"] - f["half_length"] * f["uy"]]
+    ends += [f["x"] + f["half_length"] * f["ux"], f["y"] + f["half_length"] * f["uy"]]
+    square, _ = segment_distance(x[:, None], y[:, None], *ends)
+    return np.where(f["kind"] >= 0, np.sqrt(square), np.inf)
+
+
+def test_the_nearest_segments_of_any_place_near_a_road_are_in_its_row():
+    found = random_map()
+    grid = road_grid(found, GridConfig(edges=32, others=32))
+    x, y = np.random.default_rng(1).uniform(-110, 110, (2, 2000)).astype(np.float32)
+    row = np.asarray(grid.rows_at(jnp.asarray(x), jnp.asarray(y)))
+    for table, which in ((grid.edges, found.kind == SegmentKind.EDGE), (grid.others, found.kind != SegmentKind.EDGE)):
+        a, b = found.start[which], found.end[which]
+        square, _ = segment_distance(x[:, None], y[:, None], *a[:, :2].T, *b[:, :2].T)
+        expected = np.sqrt(square).min(1)
+        near = distances(table, row, x, y).min(1)
+        known = row > 0
+        np.testing.assert_allclose(near[known], expected[known], atol=1e-3)
+        assert (expected[~known] > 10).all()
+
+
+def test_rows_are_sorted_from_the_middle_of_the_cell():
+    grid = road_grid(random_map(), GridConfig(edges=16, others=16))
+    iy, ix = np.nonzero(np.asarray(grid.row))
+    x, y = (np.asarray(grid.origin)[:, None] + (np.stack([ix, iy]) + 0.5) * grid.cell).astype(np.float32)
+    far = distances(grid.edges, np.asarray(grid.row)[iy, ix], x, y)
+    finite = np.where(np.isfinite(far), far, 1e9)
+    assert (np.diff(finite, axis=1) > -1e-3).all()
+
+
+def test_places_far_from_roads_see_nothing():
+    grid = road_grid(segments(made_scenario().map))
+    row = grid.rows_at(jnp.array([0.0, 1e4]), jnp.array([80.0, 0.0]))
+    np.testing.assert_array_equal(row, 0)
+    assert (np.asarray(grid.edges)[0, FEATURES.index("kind")] == -1).all()
+    nothing = road_grid(Segments(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.int8)))
+    assert int(nothing.rows_at(jnp.array(0.0), jnp.array(0.0))) == 0
