@@ -89,6 +89,11 @@ class Lanelet:
         return (self.left[-1] + self.right[-1]) / 2
 
     @property
+    def ring(self) -> np.ndarray:
+        """The points around its area, metres `[point, 2]`."""
+        return np.concatenate([self.left, self.right[::-1]])
+
+    @property
     def is_road(self) -> bool:
         """It is for vehicles."""
         return not self.types & FOOTWAYS
@@ -181,7 +186,7 @@ def road_map(root: Element, found: list[Lanelet]) -> tuple[RoadMap, int]:
             lanes,
             _edges(found, index),
             _lines(found, index),
-            build.polylines([np.concatenate([c.left, c.right[::-1]]) for c in crosswalks], [c.id for c in crosswalks]),
+            build.polylines([c.ring for c in crosswalks], [c.id for c in crosswalks]),
             empty,
             empty,
             _stop_signs(signs, found),
@@ -215,7 +220,7 @@ def _edges(found: list[Lanelet], index: dict[str, int]):
             f"its road bounds are longer than {lanelet_bounds.MOST_PIECES * lanelet_bounds.PIECE / 1000:.0f} km: "
             f"are they in metres?"
         )
-    areas = lanelet_bounds.areas([(lanelet.left, lanelet.right) for lanelet in road])
+    areas = lanelet_bounds.areas([lanelet.ring for lanelet in road])
     lines, ids = [], []
     for lanelet, side, bound in free:
         for k, line in enumerate(lanelet_bounds.edges(bound, side == 0, areas)):

@@ -41,9 +41,8 @@ class Areas:
     high: np.ndarray
 
 
-def areas(bounds: list[tuple[np.ndarray, np.ndarray]]) -> Areas:
-    """What lies between left and right bounds `[point, 2]` in metres, both in driving direction."""
-    rings = [np.concatenate([left, right[::-1]]) for left, right in bounds]
+def areas(rings: list[np.ndarray]) -> Areas:
+    """Areas from their rings."""
     low, high = (np.array([corner(ring, axis=0) for ring in rings]).reshape(-1, 2) for corner in (np.min, np.max))
     return Areas(rings, low, high)
 
@@ -66,23 +65,24 @@ def edges(bound: np.ndarray, is_left: bool, road: Areas) -> list[np.ndarray]:
     """The parts of a bound that are road edges.
 
     Args:
-        bound: metres `[point, 2]`, in driving direction.
-        is_left: it is its lanelet's left bound.
+        bound: metres `[point, 2]` or `[point, 3]`, in driving direction.
+        is_left: it is its lanelet's left bound: the road is to the right of it.
         road: the areas of all lanelets that are road, the bound's own too.
 
     Returns:
-        Lines `[point, 2]`, each with the road on its left hand.
+        Lines of such points, each with the road on its left hand.
     """
     fine, corner = _cut(bound)
     if len(fine) < 2:
         return []
-    step = np.diff(fine, axis=0)
+    flat = fine[:, :2]
+    step = np.diff(flat, axis=0)
     across = np.stack([-step[:, 1], step[:, 0]], 1) * (1.0 if is_left else -1.0)
     across /= np.linalg.norm(step, axis=1, keepdims=True)
-    middle = (fine[1:] + fine[:-1]) / 2
+    middle = (flat[1:] + flat[:-1]) / 2
     free = np.ones(len(middle), bool)
     reach = max(OUTSIDE)
-    for k in np.flatnonzero(((road.low <= fine.max(0) + reach) & (road.high >= fine.min(0) - reach)).all(1)):
+    for k in np.flatnonzero(((road.low <= flat.max(0) + reach) & (road.high >= flat.min(0) - reach)).all(1)):
         for distance in OUTSIDE:
             place = middle + distance * across
             near = np.flatnonzero(free & ((place >= road.low[k]) & (place <= road.high[k])).all(1))
@@ -93,25 +93,25 @@ def edges(bound: np.ndarray, is_left: bool, road: Areas) -> list[np.ndarray]:
         kept = corner[start : stop + 1].copy()
         kept[[0, -1]] = True
         line = fine[start : stop + 1][kept]
-        if np.linalg.norm(np.diff(line, axis=0), axis=1).sum() >= SHORTEST:
+        if np.linalg.norm(np.diff(line[:, :2], axis=0), axis=1).sum() >= SHORTEST:
             found.append(line[::-1] if is_left else line)
     return found
 
 
 def pieces(bound: np.ndarray) -> int:
     """Into how many pieces `edges` would cut a bound, at most `MOST_PIECES`."""
-    length = np.linalg.norm(np.diff(bound, axis=0), axis=1)
+    length = np.linalg.norm(np.diff(bound[:, :2], axis=0), axis=1)
     return int(np.minimum(np.ceil(length / PIECE).sum(), MOST_PIECES))
 
 
 def _cut(bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The bound with points at most a piece apart, none repeated, and which of them it had before."""
-    keep = np.concatenate([[True], (np.diff(bound, axis=0) != 0).any(1)])
+    keep = np.concatenate([[True], (np.diff(bound[:, :2], axis=0) != 0).any(1)])
     bound = bound[keep]
-    counts = np.maximum(1, np.ceil(np.linalg.norm(np.diff(bound, axis=0), axis=1) / PIECE)).astype(int)
+    counts = np.maximum(1, np.ceil(np.linalg.norm(np.diff(bound[:, :2], axis=0), axis=1) / PIECE)).astype(int)
     first = np.concatenate([[0], np.cumsum(counts)])
     at = np.interp(np.arange(first[-1] + 1), first, np.arange(len(bound)))
-    fine = np.stack([np.interp(at, np.arange(len(bound)), bound[:, k]) for k in range(2)], 1)
+    fine = np.stack([np.interp(at, np.arange(len(bound)), bound[:, k]) for k in range(bound.shape[1])], 1)
     corner = np.zeros(len(fine), bool)
     corner[first] = True
     return fine, corner
