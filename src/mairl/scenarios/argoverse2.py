@@ -137,6 +137,8 @@ def _rows(file: Path) -> dict[str, np.ndarray]:
                 f"column {name} holds {column.type} with {column.null_count} empty, expected {expected} in every row"
             )
         rows[name] = np.asarray(column.to_pylist()) if name in TEXTS else column.to_numpy()
+        if name in NUMBERS and not np.isfinite(rows[name]).all():
+            raise InvalidData(f"column {name} holds {int((~np.isfinite(rows[name])).sum())} values that are not finite")
     return rows
 
 
