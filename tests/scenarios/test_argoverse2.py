@@ -28,7 +28,7 @@ def columns():
         for step in range(2 if track == "7" else 0, 6):
             rows.append((track, kind, categories[track], step, 1000.0 + 10 * k + step, 2000.5 + k, 0.25 * k, 10.0, -k))
     names = ("track_id", "object_type", "object_category", "timestep", "position_x", "position_y", "heading")
-    found = dict(zip((*names, "velocity_x", "velocity_y"), map(list, zip(*rows))))
+    found: dict[str, list] = dict(zip((*names, "velocity_x", "velocity_y"), map(list, zip(*rows))))
     found["velocity_y"] = [float(v) for v in found["velocity_y"]]
     found["observed"] = [step <= 2 for step in found["timestep"]]
     for name, value in {"scenario_id": "made", "focal_track_id": "7", "city": "nowhere"}.items():
@@ -378,6 +378,7 @@ def test_real_scene_against_its_tables(folder):
     assert s.num_steps == 110
     assert s.current == 49 == max(row["timestep"] for row in rows if row["observed"])
     assert dict(zip(s.tracks.ids, s.tracks.valid.sum(1).tolist())) == dict(seen)
+    assert s.roles.sdc is not None
     assert s.tracks.ids[s.roles.sdc] == "AV"
     scored = {row["track_id"] for row in rows if row["object_category"] in (2, 3)}
     assert {i for i, asked in zip(s.tracks.ids, s.roles.predict) if asked} == scored

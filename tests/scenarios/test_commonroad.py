@@ -395,6 +395,12 @@ def test_damaged_real_files_never_raise(tmp_path):
     assert all(isinstance(one, InvalidData | Scenario) for one in found)
 
 
+def hit(pattern: str, text: str) -> re.Match[str]:
+    found = re.search(pattern, text, re.S)
+    assert found, pattern
+    return found
+
+
 @pytest.mark.skipif(not FILES, reason="no CommonRoad files")
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_real_file_against_plain_counts(file):
@@ -413,15 +419,13 @@ def test_real_file_against_plain_counts(file):
 
     number = r"\s*(-?[\d.]+(?:e-?\d+)?)\s*"
     place = rf"<position>\s*<point>\s*<x>{number}</x>\s*<y>{number}</y>"
-    first = np.array([re.search(place, body).groups() for _, body in obstacles], float)
+    first = np.array([hit(place, body).groups() for _, body in obstacles], float)
     np.testing.assert_allclose(world(s.tracks.position[:, 0], s)[:, :2], first, atol=2e-5)
-    heading = np.array([re.search(rf"<orientation>\s*<exact>{number}<", body)[1] for _, body in obstacles], float)
+    heading = np.array([hit(rf"<orientation>\s*<exact>{number}<", body)[1] for _, body in obstacles], float)
     np.testing.assert_allclose(np.exp(1j * s.tracks.heading[:, 0]), np.exp(1j * heading), atol=1e-6)
-    speed = np.array([re.search(rf"<velocity>\s*<exact>{number}<", body)[1] for _, body in obstacles], float)
+    speed = np.array([hit(rf"<velocity>\s*<exact>{number}<", body)[1] for _, body in obstacles], float)
     np.testing.assert_allclose(np.linalg.norm(s.tracks.velocity[:, 0], axis=1), np.abs(speed), atol=1e-5)
-    size = np.array(
-        [re.search(rf"<length>{number}</length>\s*<width>{number}<", b).groups() for _, b in obstacles], float
-    )
+    size = np.array([hit(rf"<length>{number}</length>\s*<width>{number}<", b).groups() for _, b in obstacles], float)
     np.testing.assert_allclose(s.tracks.size[:, 0, :2], size, rtol=1e-6)
 
     lanelets = re.findall(r'<lanelet id="(\d+)">(.*?)</lanelet>', text, re.S)
@@ -430,7 +434,7 @@ def test_real_file_against_plain_counts(file):
     bounds = [
         [
             np.array(re.findall(rf"<x>{number}</x>\s*<y>{number}</y>", part), float)
-            for part in re.search(r"<leftBound>(.*?)</leftBound>\s*<rightBound>(.*?)</rightBound>", body, re.S).groups()
+            for part in hit(r"<leftBound>(.*?)</leftBound>\s*<rightBound>(.*?)</rightBound>", body).groups()
         ]
         for _, body in lanelets
     ]
@@ -443,8 +447,8 @@ def test_real_file_against_plain_counts(file):
     pairs = {(a, b) for a, body in lanelets for b in re.findall(r'<successor ref="(\d+)"', body)}
     assert {tuple(lanes.centre.ids[k] for k in pair) for pair in lanes.successors} == pairs
     beside = [(a, tag) for a, body in lanelets for tag in re.findall(r"<adjacentLeft [^>]*>", body)]
-    left = {(a, re.search(r'ref="(\d+)"', tag)[1]) for a, tag in beside if 'drivingDir="same"' in tag}
+    left = {(a, hit(r'ref="(\d+)"', tag)[1]) for a, tag in beside if 'drivingDir="same"' in tag}
     assert {tuple(lanes.centre.ids[k] for k in pair) for pair in lanes.left_neighbours} == left
 
-    assert s.notes["planning_problems"][0]["id"] == re.search(r'<planningProblem id="(\d+)"', text)[1]
+    assert s.notes["planning_problems"][0]["id"] == hit(r'<planningProblem id="(\d+)"', text)[1]
     assert 2 <= len(s.map.edges) < len(lanes)
