@@ -50,6 +50,7 @@ class LineDistances:
             place = np.ones((len(places[i : i + block]), 3))
             place[:, :2] = places[i : i + block] - self._origin
             corner = (place @ to_corner).min(1) + (place[:, :2] ** 2).sum(1)
-            foot = np.where(np.abs(place @ along) <= 0.5, np.abs(place @ across), np.inf).min(1)
-            nearest[i : i + block] = np.minimum(np.sqrt(np.maximum(corner, 0.0)), foot)
+            share, foot = np.abs(place @ along), np.abs(place @ across)
+            np.copyto(foot, np.inf, where=share > 0.5)
+            nearest[i : i + block] = np.minimum(np.sqrt(np.maximum(corner, 0.0)), foot.min(1))
         return nearest

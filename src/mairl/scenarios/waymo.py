@@ -135,26 +135,30 @@ def _tracks(source: Sequence[Any]) -> Tracks:
     state = flat.reshape(shape)
     valid = state["valid"].astype(bool)
 
-    def together(*names: str) -> np.ndarray:
+    def together(kind: type, *names: str) -> np.ndarray:
         # Where a state is not valid the source holds anything, NaN included.
-        return np.stack([np.where(valid, state[name], 0).astype(np.float64) for name in names], -1)
+        values = np.zeros((*shape, len(names)), kind)
+        for k, name in enumerate(names):
+            np.copyto(values[..., k], state[name], where=valid)
+        return values
 
-    position, heading = together("center_x", "center_y", "center_z"), together("heading")
-    velocity, size = together("velocity_x", "velocity_y"), together("length", "width", "height")
+    position = together(np.float64, "center_x", "center_y", "center_z")
+    heading, velocity = together(np.float32, "heading"), together(np.float32, "velocity_x", "velocity_y")
+    size = together(np.float32, "length", "width", "height")
     for field, values, limit in (
         ("center", position, FARTHEST),
         ("heading", heading, 1e3),
         ("velocity", velocity, 1e6),
     ):
-        wrong = ~(np.abs(values) <= limit).all(-1)
+        wrong = ~(np.abs(values) <= limit)
         if wrong.any():
-            i, t = np.argwhere(wrong)[0]
+            i, t = np.argwhere(wrong)[0, :2]
             raise InvalidData(
                 f"tracks[{i}].states[{t}] is valid and its {field} is {values[i, t].tolist()}, expected numbers up to "
-                f"{limit:.0e} ({int(wrong.sum())} states are so)"
+                f"{limit:.0e} ({int(wrong.any(-1).sum())} states are so)"
             )
     measured = (size > 0) & (size < np.inf)
-    size_known = (measured | ~valid[..., None]).all(1) & valid.any(1)[:, None]
+    size_known = (measured | ~valid[..., None]).all(1) & valid.any(1, keepdims=True)
     return Tracks(
         position,
         heading[..., 0],

@@ -64,7 +64,7 @@ def points(items: Sequence[bytes], what: str) -> np.ndarray:
     return xyz
 
 
-def road_map(features: Iterable[Any]) -> tuple[RoadMap, dict[int, int], dict[str, list]]:
+def road_map(features: Iterable[Any]) -> tuple[RoadMap, dict[int, int], dict[str, Any]]:
     """A map still in the source's frame, float64; the index of each lane by its id; and what else the source says.
 
     Features without points are left out and named in the notes, and so are those of kinds that the dataset added later.

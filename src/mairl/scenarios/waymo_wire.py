@@ -107,10 +107,11 @@ def table(items: Sequence[bytes], name: str) -> np.ndarray:
     left = np.ones(len(items), bool)
     order = np.argsort(lengths, kind="stable")
     for which in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if len(items) else []:
-        layout = _layout(items[which[0]], fields)
+        first = items[int(which[0])]
+        layout = _layout(first, fields)
         if layout is None:
             continue
-        rows = np.frombuffer(b"".join([items[i] for i in which]), np.uint8).reshape(len(which), len(items[which[0]]))
+        rows = np.frombuffer(b"".join([items[i] for i in which]), np.uint8).reshape(len(which), len(first))
         places, ones, values = layout
         alike = (rows[:, places] == rows[0, places]).all(1) & (rows[:, ones] < 128).all(1)
         rows, which = rows[alike], which[alike]
