@@ -6,7 +6,9 @@ import random
 import struct
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ from mairl.scenarios.waymo_wire import MESSAGES, table
 
 DATA = next((p / "shared" / "data" for p in Path(__file__).resolve().parents if (p / "shared" / "data").is_dir()), None)
 DATA = Path(os.environ["MAIRL_SHARED_DATA"]) if "MAIRL_SHARED_DATA" in os.environ else DATA
-REAL = DATA / "womd_tfrecord" / "womd_scenario_input.tfrecord" if DATA else None
-needs_data = pytest.mark.skipif(REAL is None or not REAL.exists(), reason="the sample data is not here")
+REAL = (DATA or Path()) / "womd_tfrecord" / "womd_scenario_input.tfrecord"
+needs_data = pytest.mark.skipif(not REAL.exists(), reason="the sample data is not here")
 
 
 def framed(payload: bytes) -> bytes:
@@ -160,7 +162,7 @@ def test_a_scenario_without_id_is_named_after_its_file(tmp_path):
     nameless = made()
     nameless.ClearField("scenario_id")
     assert only(written(tmp_path, nameless)).scenario_id == "made"
-    assert [s.scenario_id for s in waymo.read(written(tmp_path, nameless, made(1), nameless))] == [
+    assert [getattr(s, "scenario_id", s) for s in waymo.read(written(tmp_path, nameless, made(1), nameless))] == [
         "made-0",
         "made-1",
         "made-2",
@@ -171,6 +173,16 @@ def test_one_step_or_no_clock_gives_the_nominal_rate(tmp_path):
     message = made()
     del message.timestamps_seconds[:]
     assert only(written(tmp_path, message)).dt == 0.1
+
+
+def test_a_scenario_may_have_no_map_and_no_lights(tmp_path):
+    message = made()
+    message.ClearField("map_features")
+    s = only(written(tmp_path, message))
+    assert len(s.map.lanes) == len(s.map.edges) == len(s.map.stop_signs.ids) == 0
+    assert s.signals.lane_known.tolist() == [False, False]
+    message.ClearField("dynamic_map_states")
+    assert only(written(tmp_path, message)).signals.state.shape == (0, 4)
 
 
 def test_example_records_are_refused_by_name(tmp_path):
@@ -286,6 +298,7 @@ def test_what_is_wrong_is_named(tmp_path, expected):
     assert f"{file}, record 0" in str(error)
     assert expected in str(error)
     assert "\n" not in str(error)
+    assert isinstance(good, Scenario)
     assert good.scenario_id == "made-1"
 
 
@@ -306,14 +319,14 @@ def test_unknown_codes_and_ids_are_unknown(tmp_path):
 
 
 def test_a_map_may_not_ask_for_endless_distances(tmp_path, monkeypatch):
-    monkeypatch.setattr(waymo_map, "DISTANCES", 19)
+    monkeypatch.setattr(waymo_map, "DISTANCES", 22)
     (error,) = waymo.read(written(tmp_path, made()))
-    assert "asks for over 19 distances" in str(error)
+    assert "asks for over 22 distances" in str(error)
 
 
-def damaged(rng: random.Random, data: bytes) -> bytes:
+def damaged(rng: random.Random, whole: bytes) -> bytes:
     """Some bytes flipped, cut out, doubled or written over with what a parser trips on."""
-    data = bytearray(data)
+    data = bytearray(whole)
     for _ in range(rng.choice([1, 1, 2, 4])):
         place = rng.randrange(len(data))
         how = rng.randrange(4)
@@ -383,7 +396,7 @@ def test_payloads_of_other_messages_are_no_scenarios(tmp_path):
         assert f"record {record}" in str(error)
 
 
-def fields_of(data: bytes):
+def fields_of(data: bytes) -> Iterator[tuple[int, Any]]:
     """The fields of an encoded message, by the wire format alone: number and value."""
 
     def varint(i: int) -> tuple[int, int]:

@@ -158,7 +158,7 @@ def _tracks(source: Sequence[Any]) -> Tracks:
                 f"{limit:.0e} ({int(wrong.any(-1).sum())} states are so)"
             )
     measured = (size > 0) & (size < np.inf)
-    size_known = (measured | ~valid[..., None]).all(1) & valid.any(1, keepdims=True)
+    size_known = np.all(measured | ~valid[..., None], axis=1) & np.any(valid, axis=1, keepdims=True)
     return Tracks(
         position,
         heading[..., 0],

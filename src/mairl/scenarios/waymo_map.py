@@ -144,32 +144,53 @@ class _Boundaries:
         merged = [lines[name].line(k) for name in ("road_line", "road_edge") for k in range(len(lines[name]))]
         self.lines = LineDistances(build.polylines(merged, map(str, range(len(merged)))))
 
-    def covered(self, size: int, segments: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """At each of the points of a centreline, for one side: what is painted there, and whether a line is known."""
-        paint, bounded = np.zeros(size, np.int64), np.zeros(size, bool)
-        for segment in segments:
-            first, end = _range(segment, size)
-            kind, k = coded(LINE, segment.boundary_type), self.index.get(segment.boundary_feature_id)
-            if k is not None:
-                kind = self.paint[k] if self.paint[k] == LineType.NONE or kind == LineType.UNKNOWN else kind
-                bounded[first:end] = True
-            paint[first:end] = kind
-        return paint, bounded
-
-    def gap(self, line: np.ndarray, which: np.ndarray, segments: Iterable[Any]) -> np.ndarray:
-        """From some points of a centreline, `line[which]`, to what bounds them on one side, metres."""
-        gap = np.full(len(which), np.inf)
-        for segment in segments:
-            k = self.index.get(segment.boundary_feature_id)
-            first, end = np.searchsorted(which, _range(segment, len(line)))
-            if k is not None and first < end:
-                gap[first:end] = np.minimum(gap[first:end], self.lines.to(k, line[which[first:end]]))
-        return gap
-
 
 def _range(segment: Any, size: int) -> tuple[int, int]:
     """The points of a centreline that a boundary segment covers: the first, and one after the last."""
     return max(segment.lane_start_index, 0), min(max(segment.lane_end_index + 1, 0), size)
+
+
+def _sides(bodies: list[Any], centre: Polylines, boundaries: _Boundaries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the lanes have at their left and right.
+
+    Returns:
+        The `LineType` that most of each lane has on each side, `[2, lane]`; the width at each point; for each lane,
+        whether it is known.
+    """
+    count, size = len(centre), len(centre.points)
+    place, starts = centre.points[:, :2], centre.starts.tolist()
+    paint = np.zeros((2, size), np.int64)
+    named: list[list[tuple[int, int, int, int]]] = [[] for _ in bodies]
+    bounded = np.zeros((2, size), bool)
+    for k, body in enumerate(bodies):
+        for side, segments in enumerate((body.left_boundaries, body.right_boundaries)):
+            for segment in segments:
+                first, end = (starts[k] + i for i in _range(segment, starts[k + 1] - starts[k]))
+                kind, j = coded(LINE, segment.boundary_type), boundaries.index.get(segment.boundary_feature_id)
+                if j is not None and first < end:
+                    kind = boundaries.paint[j] if boundaries.paint[j] == LineType.NONE or not kind else kind
+                    bounded[side, first:end] = True
+                    named[k].append((side, first, end, j))
+                paint[side, first:end] = kind
+    lane = np.repeat(np.arange(count), np.diff(centre.starts))
+    kinds = len(LineType)
+    main = [np.bincount(lane * kinds + p, minlength=count * kinds).reshape(count, kinds).argmax(1) for p in paint]
+    known = 2 * np.bincount(lane[bounded.all(0)], minlength=count) >= np.diff(centre.starts)
+    gap = np.full((2, size), np.inf)
+    budget = DISTANCES
+    for k in np.flatnonzero(known).tolist():
+        for side, first, end, j in named[k]:
+            budget -= (end - first) * boundaries.lines.size(j)
+            if budget < 0:
+                raise InvalidData(f"lane {centre.ids[k]}: the map asks for over {DISTANCES} distances to boundaries")
+            gap[side, first:end] = np.minimum(gap[side, first:end], boundaries.lines.to(j, place[first:end]))
+    width = gap.sum(0)
+    for k in np.flatnonzero(known).tolist():
+        own = width[starts[k] : starts[k + 1]]
+        measured = np.flatnonzero(np.isfinite(own))
+        if len(measured) < len(own):
+            own[:] = np.interp(np.arange(len(own)), measured, own[measured])
+    return np.array(main), np.where(known[lane], width, 0.0), known
 
 
 def _lanes(bodies: list[Any], centre: Polylines, index: dict[int, int], boundaries: _Boundaries) -> Lanes:
@@ -178,26 +199,8 @@ def _lanes(bodies: list[Any], centre: Polylines, index: dict[int, int], boundari
     The width at a point is the sum of its distances to the left and to the right boundary, in the plane. It counts as
     known for a lane if at least half of its points have both; between and beyond these it is interpolated.
     """
-    count = len(bodies)
-    width, width_known = np.zeros(len(centre.points)), np.zeros(count, bool)
-    main = np.zeros((2, count), np.int8)
-    budget = DISTANCES
-    for k, body in enumerate(bodies):
-        line = centre.line(k)[:, :2]
-        sides = (body.left_boundaries, body.right_boundaries)
-        paint, bounded = zip(*[boundaries.covered(len(line), side) for side in sides])
-        main[:, k] = [np.bincount(p, minlength=len(LineType)).argmax() for p in paint]
-        both = np.flatnonzero(bounded[0] & bounded[1])
-        if 2 * len(both) < len(line):
-            continue
-        named = [boundaries.index.get(segment.boundary_feature_id) for side in sides for segment in side]
-        budget -= len(both) * sum(boundaries.lines.size(j) for j in named if j is not None)
-        if budget < 0:
-            raise InvalidData(f"lane {centre.ids[k]}: the map asks for over {DISTANCES} distances to lane boundaries")
-        total = sum(boundaries.gap(line, both, side) for side in sides)
-        width[centre.starts[k] : centre.starts[k + 1]] = np.interp(np.arange(len(line)), both, total)
-        width_known[k] = True
-    limit = np.array([body.speed_limit_mph for body in bodies]).reshape(count)
+    main, width, width_known = _sides(bodies, centre, boundaries)
+    limit = np.array([body.speed_limit_mph for body in bodies]).reshape(len(bodies))
     limit = np.where((limit > 0) & (limit <= FASTEST_MPH), limit * METRES_A_SECOND, np.nan)
 
     def neighbours(name: str):

@@ -111,7 +111,7 @@ def table(items: Sequence[bytes], name: str) -> np.ndarray:
         layout = _layout(first, fields)
         if layout is None:
             continue
-        rows = np.frombuffer(b"".join([items[i] for i in which]), np.uint8).reshape(len(which), len(first))
+        rows = np.frombuffer(b"".join([items[i] for i in which.tolist()]), np.uint8).reshape(len(which), len(first))
         places, ones, values = layout
         alike = (rows[:, places] == rows[0, places]).all(1) & (rows[:, ones] < 128).all(1)
         rows, which = rows[alike], which[alike]
@@ -119,7 +119,7 @@ def table(items: Sequence[bytes], name: str) -> np.ndarray:
             size = np.dtype(kind).itemsize
             result[field][which] = np.ascontiguousarray(rows[:, place : place + size]).view(kind)[:, 0]
         left[which] = False
-    for i in np.flatnonzero(left):
+    for i in np.flatnonzero(left).tolist():
         result[i] = _one(items[i], name)
     for field in fields:
         if field.type == _Field.TYPE_BOOL:
