@@ -33,7 +33,7 @@ def test_worked_by_hand():
     line = np.array([[0.0, 0.0], [1.0, 0.15], [2.0, 0.3], [4.0, 0.0]])
     assert thinned(line, 0.31).tolist() == [0, 3]
     assert thinned(line, 0.2).tolist() == [0, 2, 3]
-    assert from_segment(np.array([[-3.0, 4.0]]), np.zeros(2), np.ones(2)).tolist() == [5.0]
+    assert from_segment(np.array([[-3.0, -4.0]]), np.zeros(2), np.ones(2)).tolist() == [5.0]
     assert from_segment(np.array([[3.0, 4.0]]), np.zeros(2), np.zeros(2)).tolist() == [5.0]
 
 

@@ -62,8 +62,10 @@ def player_page(scenes: Sequence[Scene], step: int | None = None) -> str:
         "flags": FLAGS,
         "heading": HEADING,
     }
-    template = Environment(autoescape=True).from_string(text["html"])
-    return template.render(
+    environment = Environment(autoescape=True)
+    # Unsorted: where several flags hold, their order says which one is shown.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    return environment.from_string(text["html"]).render(
         palette=PALETTE, css=text["css"], script=drawing + text["js"], scenes=packed, names=names, count=len(packed)
     )
 
