@@ -44,7 +44,7 @@ def embedded(page: str) -> list[dict]:
 
 
 def simulated(scenario: Scenario) -> Scene:
-    """The log moved 3 m to its left, of which one agent is off the road at steps 4 to 6 and another reaches its goal."""
+    """The log moved 3 m to its left; one agent is off the road at steps 4 to 6, another reaches its goal."""
     tracks = scenario.tracks
     valid = tracks.valid.copy()
     valid[2, 20:] = False
@@ -126,9 +126,9 @@ def test_a_large_scene_stays_small(tmp_path):
 
 
 def test_nothing_is_fetched_and_ids_are_only_text():
-    named = dataclasses.replace(SCENARIO, scenario_id="</script><img src=//x onerror=alert(1)>")
+    named = dataclasses.replace(SCENARIO, scenario_id="</script><img onerror=alert(1)>")
     page = player_page([Scene(named), Scene(SCENARIO)])
-    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page.replace("\\u003cimg src=//x", ""))
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert not re.search(r"\b(fetch|XMLHttpRequest|import)\b\s*\(", page)
     assert "<img" not in page
     assert [scene["id"] for scene in embedded(page)] == [named.scenario_id, "made-1"]
@@ -190,10 +190,11 @@ const target = pose(scene, scene.rollout, 4, state.time), place = toScreen(view,
 pointer("pointerdown", ...place); pointer("pointerup", ...place);
 told.clicked = told.agent;
 key("Escape"); told.released = told.agent;
-const under = () => toPlane(view, 100, 200).map((x) => x.toFixed(6)).join(), fixed = under(), scale = view.scale;
-const turn = { deltaY: -300, clientX: box.left + 100, clientY: box.top + 200, cancelable: true };
-canvas.dispatchEvent(new WheelEvent("wheel", turn));
-told.zoomed = view.scale > scale && under() === fixed ? "yes" : "no";
+// Wheel events come at whole pixels.
+const wheel = { deltaY: -300, clientX: Math.ceil(box.left) + 100, clientY: Math.ceil(box.top) + 200, cancelable: true };
+const under = () => toPlane(view, wheel.clientX - box.left, wheel.clientY - box.top), fixed = under(), scale = view.scale;
+canvas.dispatchEvent(new WheelEvent("wheel", wheel));
+told.zoomed = view.scale > scale && under().every((x, k) => Math.abs(x - fixed[k]) < 1e-6) ? "yes" : "no";
 const middle = view.x;
 pointer("pointerdown", 300, 500); pointer("pointermove", 340, 500); pointer("pointerup", 340, 500);
 told.dragged = Math.abs(middle - view.x - 40 / view.scale) < 1e-9 ? "yes" : "no";

@@ -34,9 +34,9 @@ function choose(index) {
   $("facts").textContent = `${scene.source}, ${scene.count} agents, ${scene.steps} steps of ${scene.dt.toPrecision(2)} s (${seconds} s)`;
   $("switch-rollout").hidden = !scene.rollout;
   slider.max = scene.steps - 1;
-  setPlaying(false);
   listEvents();
   listLegend();
+  setPlaying(false);
   fit();
   setTime(scene.start);
   document.body.dataset.scenario = index;
