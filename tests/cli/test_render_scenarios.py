@@ -45,7 +45,8 @@ def test_options_of_scenarios_are_refused_elsewhere(capsys, tmp_path):
 
 def test_picture_page_and_animation(capsys, source, tmp_path):
     assert call(capsys, "render", source, "-o", tmp_path / "one.png", "--scenario", "made-1", "--step", "2")[0] == 0
-    assert Image.open(tmp_path / "one.png").size == (960, 480)
+    with Image.open(tmp_path / "one.png") as written:
+        assert written.size == (960, 480)
     code, out, _ = call(capsys, "render", source, "-o", tmp_path / "all.html")
     assert code == 0
     assert "3 scenarios" in out

@@ -192,7 +192,8 @@ told.clicked = told.agent;
 key("Escape"); told.released = told.agent;
 // Wheel events come at whole pixels.
 const wheel = { deltaY: -300, clientX: Math.ceil(box.left) + 100, clientY: Math.ceil(box.top) + 200, cancelable: true };
-const under = () => toPlane(view, wheel.clientX - box.left, wheel.clientY - box.top), fixed = under(), scale = view.scale;
+const under = () => toPlane(view, wheel.clientX - box.left, wheel.clientY - box.top);
+const fixed = under(), scale = view.scale;
 canvas.dispatchEvent(new WheelEvent("wheel", wheel));
 told.zoomed = view.scale > scale && under().every((x, k) => Math.abs(x - fixed[k]) < 1e-6) ? "yes" : "no";
 const middle = view.x;

@@ -121,7 +121,7 @@ def boxes(scenario: Scenario) -> tuple[Float[np.ndarray, "agent 2"], Bool[np.nda
     """
     tracks = scenario.tracks
     sizes = np.array([SIZES[AgentType(code)] for code in tracks.type], np.float64).reshape(-1, 2)
-    known = tracks.size_known[:, :2] & tracks.valid.any(1)[:, None]
+    known = np.logical_and(tracks.size_known[:, :2], tracks.valid.any(axis=1, keepdims=True))
     for agent in np.flatnonzero(known.any(1)):
         seen = np.median(tracks.size[agent, tracks.valid[agent], :2], axis=0)
         sizes[agent] = np.where(known[agent], seen, sizes[agent])
@@ -152,4 +152,4 @@ def light_places(scenario: Scenario) -> tuple[Float[np.ndarray, "signal 2"], Boo
     places = signals.stop_point[:, :2].astype(np.float64).copy()
     for k in np.flatnonzero(~signals.stop_point_known & signals.lane_known):
         places[k] = centre.line(int(signals.lane[k]))[0, :2]
-    return places, signals.stop_point_known | signals.lane_known
+    return places, np.asarray(signals.stop_point_known | signals.lane_known)
