@@ -125,7 +125,7 @@ def boxes(scenario: Scenario) -> tuple[Float[np.ndarray, "agent 2"], Bool[np.nda
     for agent in np.flatnonzero(known.any(1)):
         seen = np.median(tracks.size[agent, tracks.valid[agent], :2], axis=0)
         sizes[agent] = np.where(known[agent], seen, sizes[agent])
-    return sizes, ~known.all(1)
+    return sizes, np.asarray(~known.all(1))
 
 
 def corners(
@@ -152,4 +152,4 @@ def light_places(scenario: Scenario) -> tuple[Float[np.ndarray, "signal 2"], Boo
     places = signals.stop_point[:, :2].astype(np.float64).copy()
     for k in np.flatnonzero(~signals.stop_point_known & signals.lane_known):
         places[k] = centre.line(int(signals.lane[k]))[0, :2]
-    return places, np.asarray(signals.stop_point_known | signals.lane_known)
+    return places, signals.stop_point_known | signals.lane_known
