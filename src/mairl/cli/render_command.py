@@ -17,21 +17,32 @@ def render(
     episode: int = 0,
     greedy: bool = False,
     seed: int = 0,
-    fps: float = 6.0,
+    fps: float | None = None,
     attention: int | None = None,
+    scenario: tuple[str, ...] = (),
+    step: int | None = None,
 ) -> None:
-    """Draws an episode: a learned policy's (RUN) or a recorded one (STORE).
+    """Draws an episode: a learned policy's (RUN), a recorded one or a driving scenario (STORE).
 
     Args:
         source: a RUN or a STORE.
-        out: FILE.html (a RUN's report), .gif, .png or .mp4.
+        out: FILE.html (a RUN's report, a player of scenarios), .gif, .png or .mp4.
         episode: which recorded episode.
         greedy: the learned policy's likeliest actions.
         seed: of the learned policy's episode.
-        fps: pictures a second.
+        fps: pictures a second; 6 by default, for scenarios their own rate.
         attention: draw whom this vehicle of an intersection looks at, in each picture: the learned policy's attention,
             or that of the expert saved in the STORE, where its networks have one.
+        scenario: which driving scenarios, by id; by default the first, in a page the first ones.
+        step: of a driving scenario: drawn in a .png, where a page starts.
     """
+    from mairl.cli.render_scenarios import holds_scenarios, render_scenarios
+
+    if holds_scenarios(source):
+        render_scenarios(source, out, scenario, step, fps)
+        return
+    if scenario or step is not None:
+        raise InvalidData(f"{source} is no store of scenarios: --scenario and --step are for those")
     import equinox as eqx
     import jax
     import numpy as np
@@ -68,7 +79,7 @@ def render(
     else:
         each = [jax.tree.map(lambda x, k=k: x[k], states) for k in range(len(jax.tree.leaves(states)[0]))]
         pictures = [draw_attention(game, policy, state, attention) for state in each]
-    write_animation(pictures, out, fps)
+    write_animation(pictures, out, 6.0 if fps is None else fps)
     print(out)
 
 
