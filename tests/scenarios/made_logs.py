@@ -1,12 +1,21 @@
 """A format of its own for the tests of importing: `made logs`, then one JSON object a line that says what to make."""
 
+import importlib.util
 import json
 import os
 import time
 from pathlib import Path
 
+import mairl
 from mairl.core.errors import InvalidData
-from mairl.testing.scenarios import made_scenario
+
+# Past the package `mairl.testing`, which brings JAX along: worker processes start much sooner without it.
+_spec = importlib.util.spec_from_file_location("made_scenarios", Path(mairl.__file__).parent / "testing/scenarios.py")
+assert _spec is not None
+assert _spec.loader is not None
+_made = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_made)
+made_scenario = _made.made_scenario
 
 FORMAT = "made"
 HERE = Path(__file__).parent
