@@ -134,8 +134,8 @@ def test_where_nothing_is_left_there_is_no_store(tmp_path):
     with pytest.raises(InvalidData, match=r"none of 1 files .* nan"):
         bring([tmp_path / "a.log"], tmp_path / "store", skip_bad=True)
     write(tmp_path / "a.log")
-    with pytest.raises(InvalidData, match="none of 1 files"):
-        bring([tmp_path / "a.log"], tmp_path / "store")
+    with pytest.raises(InvalidData, match=r"none of 1 files .* no records"):
+        bring([tmp_path / "a.log"], tmp_path / "store", overwrite=True)
     assert not (tmp_path / "store").exists()
 
 
@@ -146,6 +146,8 @@ def test_a_file_of_another_kind_is_named(logs, tmp_path):
         bring([logs / "nowhere"], tmp_path / "store")
     with pytest.raises(InvalidData, match="no format 'fax'"):
         import_scenarios([logs], "fax", tmp_path / "store", formats=FORMATS)
+    with pytest.raises(MissingPackage, match="the format gone cannot be read"):
+        import_scenarios([logs], "gone", tmp_path / "store", formats={**FORMATS, "gone": "no_such_module"})
     with pytest.raises(InvalidData, match="name the files"):
         bring([], tmp_path / "store")
     (tmp_path / "texts").mkdir()

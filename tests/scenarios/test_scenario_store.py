@@ -199,7 +199,7 @@ def test_a_damaged_neighbour_does_not_matter(many, tmp_path):
     found = store.open(tmp_path / "store")
     assert_same(found[0], made_scenario(0))
     assert_same(found[2], made_scenario(2))
-    with pytest.raises(InvalidData, match=r"shard-00000.parquet is cut or damaged|made-1"):
+    with pytest.raises(InvalidData, match=r"shard-00000.parquet is missing, cut or damaged|made-1"):
         _ = found[1]
     with pytest.raises(InvalidData, match="SHA-256"):
         store.validate(tmp_path / "store")
@@ -342,10 +342,10 @@ def altered(folder, change):
         (lambda f: altered(f, lambda facts: facts.update(format=1)), "no store of scenarios"),
         (lambda f: altered(f, lambda facts: facts["shards"].pop()), "metadata.json is damaged"),
         (lambda f: altered(f, lambda facts: facts.update(shards=None)), "metadata.json is damaged"),
-        (lambda f: (f / "index.parquet").write_bytes(b"PAR1"), "index.parquet is missing or damaged"),
-        (lambda f: (f / "index.parquet").unlink(), "index.parquet is missing or damaged"),
+        (lambda f: (f / "index.parquet").write_bytes(b"PAR1"), "index.parquet is missing, cut or damaged"),
+        (lambda f: (f / "index.parquet").unlink(), "index.parquet is missing, cut or damaged"),
         (lambda f: pq.write_table(codec.METADATA.empty_table(), f / "index.parquet"), "does not fit metadata.json"),
-        (lambda f: (f / "shard-00000.parquet").unlink(), "cannot be read"),
+        (lambda f: (f / "shard-00000.parquet").unlink(), "shard-00000.parquet cannot be read"),
         (lambda f: (f / "shard-00000.parquet").write_bytes(b""), "damaged"),
     ],
 )

@@ -125,7 +125,8 @@ def import_scenarios(
     building.mkdir()
     shards = [(store.shard_path(building, k), pieces) for k, pieces in enumerate(_shards(jobs, kept))]
     if not shards:
-        raise InvalidData(f"none of {len(files)} files holds a scenario that can be used: {skipped[0]['reason']}")
+        reason = skipped[0]["reason"] if skipped else "they have no records"
+        raise InvalidData(f"none of {len(files)} files holds a scenario that can be used: {reason}")
     for _ in spread(_write_shard, shards, workers=workers, ray=ray):
         pass
     store.finish(building, {"files": len(files), "skipped": skipped})
@@ -142,7 +143,7 @@ def _key(path: Path, name: str) -> str:
 def _read_all(jobs: list[_Job], workers: int, ray: bool, report: Callable[[Done], None]) -> dict[int, _Held]:
     """What each file held. Where bad ones are not skipped it ends soon after one, but not before all earlier files are
     read, so that the first bad one in order is the same every time."""
-    held = {k: _finished(job) for k, job in enumerate(jobs) if job.finished.exists()}
+    held = {k: what for k, job in enumerate(jobs) if (what := _finished(job)) is not None}
     todo = [k for k in range(len(jobs)) if k not in held]
     sizes = [job.path.stat().st_size for job in jobs]
     seen: set[str] = set()
@@ -170,9 +171,12 @@ def _read_all(jobs: list[_Job], workers: int, ray: bool, report: Callable[[Done]
     return held
 
 
-def _finished(job: _Job) -> _Held:
-    facts = json.loads(job.finished.read_text())
-    return _Held(tuple(facts["ids"]), tuple(facts["bad"]))
+def _finished(job: _Job) -> _Held | None:
+    try:
+        facts = json.loads(job.finished.read_text(encoding="utf-8"))
+        return _Held(tuple(facts["ids"]), tuple(facts["bad"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _read_file(job: _Job) -> _Held:
@@ -256,4 +260,8 @@ def _shards(jobs: list[_Job], kept: list[list[int]]) -> list[tuple[_Piece, ...]]
 
 def _write_shard(shard: tuple[Path, tuple[_Piece, ...]]) -> None:
     out, pieces = shard
+    part, which = pieces[0]
+    if len(pieces) == 1 and len(which) == store.num_rows(part):
+        shutil.copyfile(part, out)  # Nothing to add or leave out: no need to compress it again.
+        return
     store.write_rows(out, (row for part, which in pieces for row in store.read_rows(part, which)))

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from mairl.core.errors import InvalidData
+from mairl.core.errors import InvalidData, MissingPackage
 from mairl.scenarios.schema import Scenario
 
 FORMATS = {
@@ -43,11 +43,14 @@ def reader(name: str, formats: Mapping[str, str] = FORMATS) -> Reader:
     """The reader of a format.
 
     Raises:
-        InvalidData: there is no such format.
+        InvalidData: there is no such format; `MissingPackage`: a package that it needs is absent.
     """
     if name not in formats:
         raise InvalidData(f"there is no format {name!r}; there are {', '.join(formats)}")
-    return cast(Reader, import_module(formats[name]))
+    try:
+        return cast(Reader, import_module(formats[name]))
+    except ImportError as error:
+        raise MissingPackage(f"the format {name} cannot be read: {error}") from error
 
 
 def find(paths: Iterable[Path], name: str, formats: Mapping[str, str] = FORMATS) -> list[Path]:
@@ -83,7 +86,7 @@ def looks_like(head: bytes, formats: Mapping[str, str] = FORMATS) -> str:
     """What a file that starts so may be, in a few words."""
     for name in formats:
         # A format whose own packages are missing is not guessed at.
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(MissingPackage):
             if reader(name, formats).knows(head):
                 return name
     if not head:

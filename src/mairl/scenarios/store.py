@@ -19,11 +19,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mairl.core.errors import InvalidData
@@ -63,6 +62,10 @@ class Store(Sequence[Scenario]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    @overload
+    def __getitem__(self, i: int) -> Scenario: ...
+    @overload
+    def __getitem__(self, i: slice) -> Store: ...
     def __getitem__(self, i):
         """Reads the i-th scenario and no other; a slice is a `Store` of fewer.
 
@@ -185,8 +188,8 @@ def finish(folder: Path, facts: dict[str, Any]) -> None:
         "version": VERSION,
         "source": sorted(set(index["source"].to_pylist())),
         "scenarios": index.num_rows,
-        "agents": pc.sum(index["num_agents"]).as_py(),
-        "valid_agent_steps": pc.sum(index["valid_agent_steps"]).as_py(),
+        "agents": int(index["num_agents"].to_numpy().sum()),
+        "valid_agent_steps": int(index["valid_agent_steps"].to_numpy().sum()),
         **facts,
         "index_sha256": digest(folder / "index.parquet"),
         "shards": [
@@ -289,6 +292,18 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def num_rows(file: Path) -> int:
+    """Scenarios in a shard.
+
+    Raises:
+        InvalidData: it is missing or damaged.
+    """
+    try:
+        return _footer(file, file.stat().st_mtime_ns).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(file, error) from error
+
+
 def read_rows(file: Path, which: Iterable[int]) -> Iterator[pa.Table]:
     """Rows of a shard, one by one.
 
@@ -305,8 +320,12 @@ def _read(file: Path, row: int) -> pa.Table:
         with pq.ParquetFile(file, metadata=footer) as shard:
             return shard.read_row_group(row, use_threads=False)
     except (OSError, pa.ArrowException, IndexError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InvalidData(f"{file} is cut or damaged ({reason}): import the scenarios again") from error
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> InvalidData:
+    reason = " ".join(str(error).split())[:120]
+    return InvalidData(f"{file} is missing, cut or damaged ({reason}): import the scenarios again")
 
 
 @lru_cache(maxsize=16)
@@ -318,10 +337,7 @@ def _index(path: Path, facts: dict[str, Any]) -> pa.Table:
     try:
         index = pq.read_table(path / "index.parquet")
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InvalidData(
-            f"{path}/index.parquet is missing or damaged ({reason}): import the scenarios again"
-        ) from error
+        raise _damaged(path / "index.parquet", error) from error
     if index.schema.names != codec.METADATA.names or index.num_rows != facts["scenarios"]:
         raise InvalidData(f"{path}/index.parquet does not fit metadata.json: import the scenarios again")
     return index
