@@ -28,7 +28,7 @@ class Import:
         workers: processes; 0: one per core.
         resume: go on from STORE.partial; files that were finished are not read again.
         overwrite: replace an existing store, and unfinished work.
-        ray: spread the files over a Ray cluster instead (RAY_ADDRESS; all machines see the same files).
+        ray: spread the files over a Ray cluster instead (RAY_ADDRESS; all machines see the same absolute paths).
         json: print one JSON object.
     """
 
