@@ -1,4 +1,4 @@
-"""`mairl data import | export | info | validate`: recordings."""
+"""`mairl data import | export | info | validate`: recordings; for driving scenarios see `scenario_data_command`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Annotated
 
 import tyro
 
+from mairl.cli import scenario_data_command
 from mairl.cli.output import emit
 from mairl.core.errors import InvalidData
 from mairl.data import store
 from mairl.data.demonstrations import Metadata
 from mairl.data.table import Mapping, read_table
+from mairl.scenarios.readers import FORMATS
 
 
 def info(store_path: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> None:
@@ -164,6 +166,9 @@ def export_minari(
 
 def main(argv: list[str]) -> None:
     """Dispatches `import FORMAT`, `export FORMAT`, `info` and `validate`."""
+    if scenario_data_command.concerns(argv):
+        scenario_data_command.main(argv)
+        return
     commands = {"info": info, "validate": validate}
     formats = {
         "import": {"overcooked-human": import_humans, "table": import_table, "minari": import_minari},
@@ -172,7 +177,8 @@ def main(argv: list[str]) -> None:
     if argv and argv[0] in formats:
         way, known = argv[0], formats[argv[0]]
         if len(argv) < 2 or argv[1] not in known:
-            raise InvalidData(f"mairl data {way} FORMAT …: the formats are {', '.join(known)}")
+            names = [*known, *(FORMATS if way == "import" else [])]
+            raise InvalidData(f"mairl data {way} FORMAT …: the formats are {', '.join(names)}")
         tyro.cli(known[argv[1]], args=argv[2:], prog=f"mairl data {way} {argv[1]}")
         return
     if not argv or argv[0] not in commands:

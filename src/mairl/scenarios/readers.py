@@ -1,0 +1,134 @@
+"""The formats that can be imported, and which of them a file is in, by its content."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from mairl.core.errors import InvalidData, MissingPackage
+from mairl.scenarios.schema import Scenario
+
+FORMATS = {
+    "waymo": "mairl.scenarios.waymo",
+    "gpudrive": "mairl.scenarios.gpudrive",
+    "scenarionet": "mairl.scenarios.scenarionet",
+    "commonroad": "mairl.scenarios.commonroad",
+    "argoverse2": "mairl.scenarios.argoverse2",
+}
+"""Format to the module that reads it, imported when it is used."""
+
+HEAD = 4096
+"""Bytes of a file by which its format is known."""
+
+
+class Reader(Protocol):
+    """What a module of `FORMATS` offers."""
+
+    FORMAT: str
+
+    def knows(self, head: bytes) -> bool:
+        """The file that starts with these (up to `HEAD`) bytes is in this format, whatever its name."""
+        ...
+
+    def read(self, path: Path) -> Iterator[Scenario | InvalidData]:
+        """One validated scenario a record, in file order; for a bad record, an error that is yielded, not raised."""
+        ...
+
+
+def reader(name: str, formats: Mapping[str, str] = FORMATS) -> Reader:
+    """The reader of a format.
+
+    Raises:
+        InvalidData: there is no such format; `MissingPackage`: a package that it needs is absent.
+    """
+    if name not in formats:
+        raise InvalidData(f"there is no format {name!r}; there are {', '.join(formats)}")
+    try:
+        return cast(Reader, import_module(formats[name]))
+    except ImportError as error:
+        raise MissingPackage(f"the format {name} cannot be read: {error}") from error
+
+
+def find(paths: Iterable[Path], name: str, formats: Mapping[str, str] = FORMATS) -> list[Path]:
+    """The files to import, each once: those given, in order, and for a folder all in it (and below) that are in the
+    format, in the order of their names.
+
+    Raises:
+        InvalidData: a given file is not in the format, or a folder holds none that is; says what there is instead.
+    """
+    knows = reader(name, formats).knows
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            files = list(_below(path))
+            known = [file for file in files if knows(_head(file))]
+            if not known:
+                seen = sorted({looks_like(_head(file), formats) for file in files[:1000]})
+                what = f"{len(files)} files; they look like {', '.join(seen)}" if files else "no files"
+                raise InvalidData(f"{path} holds nothing in the format {name}: it has {what}")
+        elif path.is_file():
+            head, known = _head(path), [path]
+            if not knows(head):
+                raise InvalidData(f"{path} is not in the format {name}: it looks like {looks_like(head, formats)}")
+        else:
+            raise InvalidData(f"{path} is neither a file nor a folder")
+        found.update((file.resolve(), file) for file in known if file.resolve() not in found)
+    if not found:
+        raise InvalidData("name the files or folders to import")
+    return list(found.values())
+
+
+def looks_like(head: bytes, formats: Mapping[str, str] = FORMATS) -> str:
+    """What a file that starts so may be, in a few words."""
+    for name in formats:
+        # A format whose own packages are missing is not guessed at.
+        with contextlib.suppress(MissingPackage):
+            if reader(name, formats).knows(head):
+                return name
+    if not head:
+        return "an empty file"
+    signs: Sequence[tuple[bytes, str]] = (
+        (b"PAR1", "a Parquet table"),
+        (b"\x1f\x8b", "a gzip archive: unpack it first"),
+        (b"PK\x03\x04", "a ZIP archive: unpack it first"),
+        (b"BZh", "a bzip2 archive: unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
+        (b"\x80", "a Python pickle"),
+        (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself first"),
+    )
+    for sign, what in signs:
+        if head.startswith(sign):
+            return what
+    if b"ustar" in head[257:265]:
+        return "a tar archive: unpack it first"
+    text = head.decode("utf-8", "ignore").lstrip("\ufeff \t\r\n")
+    if text.startswith(("{", "[")):
+        return "JSON of another kind"
+    if text.startswith("<"):
+        return "XML of another kind"
+    return "text" if b"\0" not in head and len(text.encode()) > 0.9 * len(head.strip()) else "an unknown binary file"
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error) from error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders.sort()
+        yield from (path for name in sorted(files) if (path := Path(place, name)).is_file())
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> InvalidData:
+    return InvalidData(f"{error.filename} cannot be read: {error.strerror}")
