@@ -97,6 +97,11 @@ def _collection(*items) -> set:
     return {plain(item) for part in items for item in part}
 
 
+def _no_bytes() -> bytes:
+    """How protocol 2 writes an empty string of bytes."""
+    return b""
+
+
 def _mapping(*arguments) -> dict:
     """Defaults and orders are of no use to a reader: the entries follow on their own."""
     return {}
@@ -124,7 +129,14 @@ CONTAINERS: dict[tuple[str, str], Callable[..., Any]] = {
     **{
         (module, name): stand_in
         for module in ("builtins", "__builtin__")
-        for name, stand_in in (("set", _collection), ("frozenset", _collection), ("int", Inert), ("list", Inert))
+        for name, stand_in in (
+            ("set", _collection),
+            ("frozenset", _collection),
+            ("int", Inert),
+            ("list", Inert),
+            ("long", Inert),
+            ("bytes", _no_bytes),
+        )
     },
 }
 """What bytes, sets and dictionaries of older protocols need."""

@@ -18,7 +18,7 @@ import numpy as np
 from mairl.core.errors import InvalidData
 from mairl.scenarios import build
 from mairl.scenarios.headings import in_radians
-from mairl.scenarios.lane_graph import lane_graph
+from mairl.scenarios.lane_graph import WORLD, lane_graph
 from mairl.scenarios.schema import (
     AgentType,
     EdgeType,
@@ -49,7 +49,7 @@ AGENTS = {
 }
 
 ROADS = {"lane": (0, LaneType, 4), "road_line": (5, LineType, 9), "road_edge": (14, EdgeType, 3)}
-"""By `type`: the first `map_element_id` of the group, the enumeration whose order the codes follow, and their number."""
+"""By `type`: the first `map_element_id` of the group, the enumeration in whose order they go, and their number."""
 
 POLYGONS = ("crosswalk", "speed_bump", "driveway")
 
@@ -204,11 +204,16 @@ def _tracks(objects: list) -> tuple[Tracks, str]:
         if name not in AGENTS:
             raise InvalidData(f"{where}.type is {name[:40]!r}, expected one of {', '.join(AGENTS)}")
         kind[k] = AGENTS[name]
+    wrong = np.argwhere(valid & ~(np.abs(position) < WORLD).all(-1))
+    if len(wrong):
+        raise InvalidData(
+            f"objects[{wrong[0][0]}].position is not finite or beyond {WORLD:.0e} m at step {wrong[0][1]}"
+        )
     counted = valid & np.isin(kind, [AgentType.VEHICLE, AgentType.CYCLIST])[:, None]
     heading, unit = in_radians(heading, velocity, counted)
     # Some tracks have a size of 0: nobody measured them.
-    known = ((size > 0) | ~valid[..., None]).all(1) & (size > 0).any(1)
-    size = np.where(known[:, None] | ~np.isfinite(size), size, 0.0)
+    known = np.logical_and(np.all((size > 0) | ~valid[..., None], axis=1), np.any(size > 0, axis=1))
+    size = np.where(np.expand_dims(known, 1) | ~np.isfinite(size), size, 0.0)
     ids = _ids(objects, "objects")
     return Tracks(position, heading, velocity, size, known, valid, kind, ids, z_known), unit
 
@@ -274,7 +279,9 @@ def _map(roads: list) -> tuple[RoadMap, int]:
         ),
         group("road_edge"),
         group("road_line"),
-        *(group(name) for name in POLYGONS),
+        group("crosswalk"),
+        group("speed_bump"),
+        group("driveway"),
         StopSigns(first, signs.ids, build.pairs([])),
     ), empty
 

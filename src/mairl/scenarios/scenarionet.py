@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from mairl.core.errors import InvalidData
-from mairl.data.restricted_pickle import CONTAINERS, NUMPY, Array, loads
+from mairl.data.restricted_pickle import CONTAINERS, NUMPY, loads
 from mairl.scenarios import build
 from mairl.scenarios.headings import in_radians
+from mairl.scenarios.lane_graph import WORLD
 from mairl.scenarios.scenarionet_map import map_of, signals_of
-from mairl.scenarios.scenarionet_values import get, mapping, numbers, text
+from mairl.scenarios.scenarionet_values import get, mapping, numbers, plain, text
 from mairl.scenarios.schema import AgentType, Roles, Scenario, Tracks
 from mairl.scenarios.validate import validated
 
@@ -134,19 +135,21 @@ def _tracks(records: dict, ids: tuple, steps: int, dt: float, sdc: int | None, n
         more = more.get("type") if type(more) is dict else None
         types.append(more if type(more) is str else word)
     notes["types"] = types
+    wrong = np.argwhere(valid & ~(np.abs(position) < WORLD).all(-1))
+    if len(wrong):
+        where = f"tracks[{ids[wrong[0][0]][:40]!r}]"
+        raise InvalidData(f"{where}.state.position is not finite or beyond {WORLD:.0e} m at step {wrong[0][1]}")
     if (size[valid] < 0).any():
         raise InvalidData("a track's length, width or height is negative at a valid step")
     counted = valid & np.isin(kind, [AgentType.VEHICLE, AgentType.CYCLIST])[:, None]
-    turned, unit = in_radians(heading, velocity, counted)
-    if unit.endswith("motion"):
-        notes["heading_unit"], heading = unit, turned
-    else:
-        notes["heading_unit"] = "radians by the format's definition"
+    unit = in_radians(heading, velocity, counted)[1]
+    if unit == "degrees by motion":
+        raise InvalidData("its headings fit the motion in degrees, but the format has radians: convert it again")
     if sdc is not None and notes.get("dataset") == "nuscenes":
         z_known = _recorder_put_right(position, size, valid, sdc, z_known, notes)
     notes["velocities_filled"] = _fill_last_velocities(position, velocity, valid, dt)
-    known = ((size > 0) | ~valid[..., None]).all(1) & (size > 0).any(1)
-    size = np.where(known[:, None] | ~np.isfinite(size), size, 0.0)
+    known = np.logical_and(np.all((size > 0) | ~valid[..., None], axis=1), np.any(size > 0, axis=1))
+    size = np.where(np.expand_dims(known, 1) | ~np.isfinite(size), size, 0.0)
     return Tracks(position, heading, velocity, size, known, valid, kind, ids, z_known)
 
 
@@ -185,21 +188,13 @@ def _roles(metadata: dict, ids: tuple[str, ...], notes: dict) -> Roles:
     sdc = metadata.get("sdc_id")
     predict = metadata.get("tracks_to_predict") or {}
     interest = metadata.get("objects_of_interest") or []
-    predict, interest = (
-        v.items.tolist() if isinstance(v, Array) and v.items is not None else v for v in (predict, interest)
-    )
-    if type(predict) is dict:
-        notes.update(
-            {
-                "difficulty": {
-                    text(name, "tracks_to_predict"): entry["difficulty"]
-                    for name, entry in predict.items()
-                    if type(entry) is dict and type(entry.get("difficulty")) is int
-                }
-            }
-            if predict
-            else {}
-        )
+    predict, interest = plain(predict), plain(interest)
+    if type(predict) is dict and predict:
+        notes["difficulty"] = {
+            text(name, "tracks_to_predict"): entry["difficulty"]
+            for name, entry in predict.items()
+            if type(entry) is dict and type(entry.get("difficulty")) is int
+        }
     if type(predict) not in (dict, list, tuple) or type(interest) not in (list, tuple):
         raise InvalidData("metadata.tracks_to_predict or objects_of_interest is no list of tracks")
     return build.roles(

@@ -165,7 +165,7 @@ def _lanes(centre: Polylines, features: list[dict], notes: dict) -> Lanes:
             if other in places and places[other] != k
         ]
 
-    from_source = any(feature.get(name) for feature in features for name in relations)
+    from_source = any(bool(feature.get(name)) for feature in features for name in relations)
     width, known, limits, sides = np.zeros(len(centre.points)), np.zeros(len(centre), bool), [], []
     for k, feature in enumerate(features):
         start, stop = centre.starts[k : k + 2]
@@ -178,13 +178,13 @@ def _lanes(centre: Polylines, features: list[dict], notes: dict) -> Lanes:
     if notes.get("dataset") == "nuscenes":
         limits = [np.nan] * len(limits)
     sides = np.array(sides, np.int8).reshape(-1, 2)
-    if from_source:
+    graph = None if from_source else lane_graph(centre)
+    if graph is None:
         successors = related("exit_lanes") + [(i, k) for k, i in related("entry_lanes")]
         left, right = related("left_neighbor"), related("right_neighbor")
     else:
-        graph = lane_graph(centre)
-        successors = graph.successors.tolist()
-        left, right = graph.left_neighbours.tolist(), graph.right_neighbours.tolist()
+        found = (graph.successors, graph.left_neighbours, graph.right_neighbours)
+        successors, left, right = ([(int(i), int(k)) for i, k in pairs] for pairs in found)
     return build.lanes(
         centre,
         width=width,
@@ -192,9 +192,9 @@ def _lanes(centre: Polylines, features: list[dict], notes: dict) -> Lanes:
         speed_limit=np.array(limits, np.float64),
         left_boundary=sides[:, 0],
         right_boundary=sides[:, 1],
-        successors=map(tuple, successors),
-        left_neighbours=map(tuple, left),
-        right_neighbours=map(tuple, right),
+        successors=successors,
+        left_neighbours=left,
+        right_neighbours=right,
         graph_from_source=from_source,
     )
 
@@ -224,7 +224,7 @@ def _boundary(parts: Any) -> int:
 def _names(value: Any, field: str) -> Iterator[str]:
     """Names out of a list of names, of one, or of descriptions with a `feature_id`."""
     if isinstance(value, Array) and value.items is not None:
-        value = value.items.reshape(-1)[:10_000].tolist()
+        value = value.items.reshape(-1).tolist()
     if value is None:
         return
     if type(value) in (str, int):
@@ -251,7 +251,8 @@ def signals_of(lights: dict, centre: Polylines, steps: int) -> Signals:
         name = text(key, "dynamic_map_states")
         where = f"dynamic_map_states[{name[:40]!r}]"
         shown = get(mapping(get(mapping(light, where), "state", where), where), "object_state", where)
-        shown = shown.items.reshape(-1).tolist() if isinstance(shown, Array) and shown.items is not None else shown
+        if isinstance(shown, Array) and shown.items is not None:
+            shown = shown.items.reshape(-1).tolist()
         if type(shown) not in (list, tuple) or len(shown) != steps:
             raise InvalidData(f"{where}.state.object_state has not the {steps} steps of the scene")
         for step, word in enumerate(shown):

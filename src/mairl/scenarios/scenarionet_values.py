@@ -36,6 +36,11 @@ def text(value: Any, field: str) -> str:
     raise InvalidData(f"{field} has a name of type {type(value).__name__}, expected text")
 
 
+def plain(value: Any) -> Any:
+    """An array as lists, along its first axis only; anything else as it is."""
+    return list(value.items) if isinstance(value, Array) and value.items is not None and value.items.ndim else value
+
+
 def numbers(value: Any, field: str, shape: tuple) -> np.ndarray:
     """Float64 of this shape, from an array or lists.
 
@@ -68,18 +73,19 @@ def _listed(value: Any, field: str) -> np.ndarray:
     """Numbers, or points of up to four numbers: deeper or wider lists, which may share parts, are not walked."""
     if len(value) > LONGEST:
         raise InvalidData(f"{field} has {len(value)} items, expected at most {LONGEST}")
-    rows = [
-        v.items.tolist() if isinstance(v, Array) and v.items is not None and v.items.size <= 4 else v for v in value
-    ]
+    rows: list[Any] = [list(row.items.tolist()) if _is_point(row) else row for row in value]
     width = len(rows[0]) if rows and type(rows[0]) in (list, tuple) else None
+    flat = rows
     if width is not None:
         if width > 4 or not all(type(row) in (list, tuple) and len(row) == width for row in rows):
             raise InvalidData(f"{field} is no list of points of the same size")
         flat = [x for row in rows for x in row]
-    else:
-        flat = rows
     if not set(map(type, flat)) <= {int, float, bool}:
         wrong = next(x for x in flat if type(x) not in (int, float, bool))
         raise InvalidData(f"{field} holds a {type(wrong).__name__}, expected numbers")
     made = np.array(flat, np.float64)
     return made if width is None else made.reshape(len(rows), width)
+
+
+def _is_point(row: Any) -> bool:
+    return isinstance(row, Array) and row.items is not None and row.items.ndim == 1 and row.items.size <= 4
