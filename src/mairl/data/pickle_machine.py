@@ -88,7 +88,9 @@ class Machine:
         """The next bytes, which must be there."""
         stop = self.at + count
         if count < 0 or stop > len(self.data):
-            raise InvalidData(f"it is cut: {count} bytes are asked for at byte {self.at} of {len(self.data)}")
+            raise InvalidData(
+                f"it is cut or damaged: {count} bytes are asked for at byte {self.at} of {len(self.data)}"
+            )
         taken = self.data[self.at : stop]
         self.at = stop
         return taken

@@ -68,6 +68,8 @@ def _array(data, dtype, shape, column_major) -> np.ndarray:
     kind, size = dtype.resolved(), 1
     for n in shape:
         size *= n
+    if not size and (len(shape) > 2 or max(shape) > 1_000_000):
+        raise InvalidData(f"it holds an array of shape {shape}: so many rows of nothing")
     order = "F" if column_major else "C"
     if kind == np.dtype("O"):
         if not isinstance(data, list) or len(data) != size:

@@ -12,7 +12,7 @@ from mairl.core.errors import InvalidData
 from mairl.data.restricted_pickle import Array
 from mairl.scenarios import build
 from mairl.scenarios.lane_graph import lane_graph
-from mairl.scenarios.scenarionet_values import get, mapping, numbers, text
+from mairl.scenarios.scenarionet_values import get, mapping, numbers, plain, text
 from mairl.scenarios.schema import (
     EdgeType,
     Lanes,
@@ -223,8 +223,7 @@ def _boundary(parts: Any) -> int:
 
 def _names(value: Any, field: str) -> Iterator[str]:
     """Names out of a list of names, of one, or of descriptions with a `feature_id`."""
-    if isinstance(value, Array) and value.items is not None:
-        value = value.items.reshape(-1).tolist()
+    value = plain(value)
     if value is None:
         return
     if type(value) in (str, int):
@@ -250,9 +249,7 @@ def signals_of(lights: dict, centre: Polylines, steps: int) -> Signals:
     for k, (key, light) in enumerate(lights.items()):
         name = text(key, "dynamic_map_states")
         where = f"dynamic_map_states[{name[:40]!r}]"
-        shown = get(mapping(get(mapping(light, where), "state", where), where), "object_state", where)
-        if isinstance(shown, Array) and shown.items is not None:
-            shown = shown.items.reshape(-1).tolist()
+        shown = plain(get(mapping(get(mapping(light, where), "state", where), where), "object_state", where))
         if type(shown) not in (list, tuple) or len(shown) != steps:
             raise InvalidData(f"{where}.state.object_state has not the {steps} steps of the scene")
         for step, word in enumerate(shown):

@@ -37,8 +37,8 @@ def text(value: Any, field: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """An array as lists, along its first axis only; anything else as it is."""
-    return list(value.items) if isinstance(value, Array) and value.items is not None and value.items.ndim else value
+    """An array as lists; anything else as it is."""
+    return value.items.tolist() if isinstance(value, Array) and value.items is not None else value
 
 
 def numbers(value: Any, field: str, shape: tuple) -> np.ndarray:
