@@ -1,7 +1,7 @@
 """Human play in Overcooked: the trials that the package `overcooked-ai` 1.1.0 ships (Carroll et al. 2019).
 
-They are found in the installed package without importing it, and read by an unpickler that knows only the few
-constructors of an old pandas table and runs none of them. Their licence is unclear, so they stay where they are.
+They are found in the installed package without importing it, and read as data: of the names in them only the few
+constructors of an old pandas table are known, and none is run. Their licence is unclear, so they stay where they are.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import ast
 import dataclasses
 import functools
 import importlib.util
-import io
 import itertools
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import numpy as np
 
 from mairl.core.errors import InvalidData
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
+from mairl.data.restricted_pickle import NUMPY, Inert, loads
 from mairl.games.overcooked.game import Overcooked
 from mairl.games.overcooked.layout import ALIASES
 from mairl.games.overcooked.types import DISH, NOTHING, ONION, SOUP, OvercookedState
@@ -78,64 +77,18 @@ def find_files(path: str | Path | None = None) -> dict[str, Path]:
     return found
 
 
-class _Inert:
-    """What stands in for any class that the pickle names: it keeps its arguments and state and does nothing."""
-
-    def __init__(self, *arguments, **named):
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __setstate__(self, state):
-        self.state = state
-
-
-def _new_inert(*arguments):
-    return _Inert(*arguments)
-
-
-class _Array:
-    """Stands in for NumPy's array reconstruction: keeps shape and items of object arrays, numbers of plain ones."""
-
-    def __init__(self, *arguments):
-        self.items: Any = None
-
-    def __setstate__(self, state):
-        _, shape, dtype, _, items = state
-        if isinstance(items, list):
-            self.items = np.empty(len(items), object)
-            self.items[:] = items
-            self.items = self.items.reshape(shape, order="F" if state[3] else "C")
-        else:
-            kind = dtype.arguments[0] if isinstance(dtype, _Inert) else "i8"
-            self.items = np.frombuffer(items, np.dtype(kind)).reshape(shape, order="F" if state[3] else "C")
-
-
 _ALLOWED = {
-    ("pandas.core.frame", "DataFrame"): _Inert,
-    ("pandas.core.internals.managers", "BlockManager"): _Inert,
-    ("pandas.core.internals", "BlockManager"): _Inert,
-    ("pandas.core.indexes.base", "_new_Index"): _new_inert,
-    ("pandas.core.indexes.base", "Index"): _Inert,
-    ("pandas.core.indexes.numeric", "Int64Index"): _Inert,
-    ("pandas.core.indexes.range", "RangeIndex"): _Inert,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy", "ndarray"): _Inert,
-    ("numpy", "dtype"): _Inert,
-    ("numpy.core.multiarray", "scalar"): _Inert,
+    **NUMPY,
+    ("pandas.core.frame", "DataFrame"): Inert,
+    ("pandas.core.internals.managers", "BlockManager"): Inert,
+    ("pandas.core.internals", "BlockManager"): Inert,
+    ("pandas.core.indexes.base", "_new_Index"): Inert,
+    ("pandas.core.indexes.base", "Index"): Inert,
+    ("pandas.core.indexes.numeric", "Int64Index"): Inert,
+    ("pandas.core.indexes.range", "RangeIndex"): Inert,
     ("builtins", "slice"): slice,
 }
-
-
-class _Reader(pickle.Unpickler):
-    """Knows a fixed list of names, all of them inert; anything else ends in an error."""
-
-    def find_class(self, module: str, name: str):
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise InvalidData(
-                f"the file asks for {module}.{name}, which no recording needs: it was not made by overcooked-ai 1.1.0"
-            ) from None
+"""The constructors of an old pandas table, none of which is run."""
 
 
 def read_table(file: Path) -> dict[str, np.ndarray]:
@@ -145,7 +98,7 @@ def read_table(file: Path) -> dict[str, np.ndarray]:
         InvalidData: a cut, damaged or hostile file. Nothing in it is executed.
     """
     try:
-        frame = _Reader(io.BytesIO(file.read_bytes())).load()
+        frame = loads(file.read_bytes(), _ALLOWED)
         _, blocks, places = frame.state["_data"].state[:3]
         columns: dict[str, np.ndarray] = {}
         for block, place in zip(blocks, places):
