@@ -119,7 +119,13 @@ def import_scenarios(
     parts.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(path, parts / _key(path, name), name, formats[name], skip_bad) for path in files]
     held = _read_all(jobs, workers, ray, report)
-    kept, skipped = _unique(jobs, held)
+    try:
+        kept, skipped = _unique(jobs, held)
+    except InvalidData:
+        if not any(map(_finished, jobs)):
+            # Nothing to go on with: the next import need not be told to start anew.
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     building = partial / "store"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
