@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from mairl.scenarios.generate.roads import Rail
+from mairl.scenarios.generate.roads import Rail, arc_length
 
 CLEAR = 2.95
 """Metres between two centrelines from which on vehicles never touch: no vehicle reaches further than half of it from
@@ -63,16 +63,13 @@ def tables(rails: list[Rail], lateral: float, brake: float) -> Tables:
     size = int(np.ceil((last - first).max() / GRID)) + 2
     station = first[:, None] + GRID * np.arange(size)
     xy = np.zeros((count, size, 2))
-    heading, limit = np.zeros((count, size)), np.zeros((count, size))
+    heading, limit, scale = (np.zeros((count, size)) for _ in range(3))
     for k, rail in enumerate(rails):
         s = rail.curve.station
         xy[k] = np.stack([np.interp(station[k], s, rail.curve.xy[:, i]) for i in (0, 1)], 1)
         heading[k] = np.interp(station[k], s, rail.curve.heading)
         limit[k] = np.interp(station[k], s, rail.limit)
-    step = np.diff(xy, axis=1)
-    length = np.sqrt((step * step).sum(2)) / GRID
-    scale = np.concatenate([length, length[:, -1:]], 1)
-    scale = np.where(scale > 0.5, scale, 1.0)
+        scale[k] = np.interp(station[k], s, np.gradient(arc_length(rail.curve.xy), s))
     curvature = np.abs(np.gradient(heading, axis=1)) / (GRID * scale)
     limit = np.minimum(limit, np.sqrt(lateral / np.maximum(curvature, 1e-6))) / scale
     for k in range(size - 2, -1, -1):

@@ -116,7 +116,7 @@ def fillet(start, heading: float, end, end_heading: float, radius: float | None 
         return bezier(start, heading, end, end_heading)
     gap = end - start
     before = (gap[0] * v[1] - gap[1] * v[0]) / (u[0] * v[1] - u[1] * v[0])  # to where the two straight lines meet
-    after = (gap[0] * u[1] - gap[1] * u[0]) / (u[0] * v[1] - u[1] * v[0])
+    after = (u[0] * gap[1] - u[1] * gap[0]) / (u[0] * v[1] - u[1] * v[0])
     tangent = min(before, after) if radius is None else radius * abs(np.tan(turn / 2))
     radius = tangent / abs(np.tan(turn / 2))
     pieces = [(before - tangent, 0.0), (radius * abs(turn), np.sign(turn) / radius), (after - tangent, 0.0)]

@@ -24,7 +24,7 @@ CIRCLE_LIMIT = 8.0
 
 
 def draw(rng: np.random.Generator) -> dict:
-    """A roundabout's parameters, uniform in `RANGES`; five arms need an island of at least 16 m."""
+    """A roundabout's parameters, uniform in `RANGES`; the island grows until the arms fit around it."""
     p = {
         "arms": int(rng.integers(RANGES["arms"][0], RANGES["arms"][1] + 1)),
         **{name: round(float(rng.uniform(*RANGES[name])), 1) for name in ("island", "entry", "splitter")},
@@ -32,19 +32,32 @@ def draw(rng: np.random.Generator) -> dict:
         "limit": round(float(rng.uniform(*RANGES["limit"])), 1),
         "leg": int(rng.integers(RANGES["leg"][0], RANGES["leg"][1] + 1)),
     }
-    if p["arms"] == 5:
-        p["island"], p["entry"], p["splitter"] = max(p["island"], 20.0), min(p["entry"], 15.0), min(p["splitter"], 2.0)
+    while p["arms"] * _gap(p) > 2 * np.pi:
+        p["island"] = round(p["island"] + 0.5, 1)
     return p
+
+
+def _spread(p: dict) -> tuple[float, float]:
+    """Metres from the middle to where an entry begins to turn, and the angle from the arm to where it meets the circle.
+
+    An entry's arc touches the arm's lane and, from outside, the circle: its middle is `radius + entry` away.
+    """
+    radius, aside = p["island"] + p["width"] / 2, (p["width"] + p["splitter"]) / 2
+    from_middle = float(np.sqrt((radius + p["entry"]) ** 2 - (aside + p["entry"]) ** 2))
+    return from_middle, float(np.arctan2(aside + p["entry"], from_middle))
+
+
+def _gap(p: dict) -> float:
+    """The least angle between two arms, radians: entry, exit and 8 m of circle between them."""
+    return 2 * _spread(p)[1] + 8.0 / (p["island"] + p["width"] / 2)
 
 
 def draw_road(plan: Plan, rng: np.random.Generator, p: dict) -> None:
     """Draws the roundabout around the origin, driven counter-clockwise."""
     width, arms, entry = p["width"], p["arms"], p["entry"]
     radius, aside = p["island"] + width / 2, (width + p["splitter"]) / 2
-    # An entry's arc touches the arm's lane and, from outside, the circle: its middle is `radius + entry` away.
-    from_middle = float(np.sqrt((radius + entry) ** 2 - (aside + entry) ** 2))
-    spread = float(np.arctan2(aside + entry, from_middle))
-    gaps = 2 * spread + 0.15
+    from_middle, spread = _spread(p)
+    gaps = _gap(p)
     free = 2 * np.pi - arms * gaps
     if free < 0:
         raise ValueError("the arms do not fit around the circle")
