@@ -77,21 +77,27 @@ def tables(rails: list[Rail], lateral: float, brake: float) -> Tables:
     shape = (count, count)
     shift, begin, done = np.full(shape, np.nan), np.full(shape, np.inf), np.full(shape, -np.inf)
     conflict, shared = np.zeros(shape, bool), np.zeros(shape, bool)
+    # Arms are too far apart to touch, but for what is next to the junction.
+    parts = []
+    for k, rail in enumerate(rails):
+        use = (station[k] >= rail.starts[min(1, len(rail.starts) - 1)] - 15.0) & (station[k] <= rail.starts[-1] + 15.0)
+        use &= station[k] <= last[k]
+        parts.append((station[k][use][::2], xy[k][use][::2]))
     for a in range(count):
         shift[a, a], begin[a, a], done[a, a], shared[a, a] = 0.0, -np.inf, np.inf, True
         for b in range(a):
             common = [lane for lane in rails[a].lanes if lane in rails[b].lanes]
             if rails[a].group < 0 or rails[b].group < 0:
                 continue  # Rails of a highway meet by lane changes alone.
-            apart = xy[a, ::2][:, None] - xy[b, ::2][None]
-            near = (apart * apart).sum(2) < CLEAR * CLEAR
-            near &= (station[a, ::2] <= last[a])[:, None] & (station[b, ::2] <= last[b])
+            aside, along = (parts[a][1][:, None, i] - parts[b][1][None, :, i] for i in (0, 1))
+            near = aside * aside + along * along < CLEAR * CLEAR
             if not near.any():
                 continue
             conflict[a, b] = conflict[b, a] = True
             for i, j, axis in ((a, b, 1), (b, a, 0)):
-                found = station[i, ::2][near.any(axis)]
-                begin[i, j], done[i, j] = found[0] - 1.0, found[-1] + 1.0
+                found = parts[i][0][near.any(axis)]
+                begin[i, j] = -np.inf if rails[a].lanes[0] == rails[b].lanes[0] else found[0] - 1.0
+                done[i, j] = np.inf if rails[a].lanes[-1] == rails[b].lanes[-1] else found[-1] + 1.0
             if common:
                 starts = [rail.starts[rail.lanes.index(common[0])] for rail in (rails[a], rails[b])]
                 shift[a, b], shift[b, a] = starts[0] - starts[1], starts[1] - starts[0]
