@@ -36,11 +36,11 @@ KINDS = (
 
 TRAFFIC = {
     "highway": (12, 36),
-    "interval": (4.0, 12.0),
+    "interval": (5.0, 14.0),
     "warm_up": (25.0, 45.0),
 }
 """What is drawn for all: on highways how many vehicles are to be on the road (`vehicles`), elsewhere the mean time
-between two at each entry lane (`interval`, s); and the time that traffic runs before the log begins (`warm_up`, s)."""
+between two at each entry lane (`interval`, s; 1.6 times that at stop signs, which let fewer through); and the time that traffic runs before the log begins (`warm_up`, s)."""
 
 
 def generate(seed: int, kind: str | None = None, *, steps: int = 91, current: int = 10, **fixed) -> Scenario:
@@ -123,6 +123,7 @@ def _draw(kind: str, rng: np.random.Generator) -> dict:
     if kind == "roundabout":
         return {**p, **roundabout.draw(rng)}
     if kind.endswith("_stop"):
+        p["interval"] = round(1.6 * p["interval"], 2)
         p["control"] = "all_way" if rng.random() < 0.5 else "two_way"
     return {**p, **intersection.draw(rng)}
 

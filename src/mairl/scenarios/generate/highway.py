@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
-from mairl.scenarios.generate.roads import Curve, Plan, beside, bend, eased
+from mairl.scenarios.generate.roads import Curve, Plan, bend, beside, eased
 from mairl.scenarios.schema import EdgeType, LaneType, LineType
 
 NOSE = 0.3
@@ -69,7 +71,7 @@ def _carriageway(plan: Plan, rng, inner: Curve, feature: str, p: dict, first: in
     for k in range(n):
         stops = [0, last] if drop and k == n - 1 else cuts
         row = []
-        for a, b in zip(stops[:-1], stops[1:]):
+        for a, b in itertools.pairwise(stops):
             open_right = ramp and a == first
             dropped = drop and a >= last and k == n - 2
             solid = (k == n - 1 and not open_right) or dropped
@@ -84,7 +86,7 @@ def _carriageway(plan: Plan, rng, inner: Curve, feature: str, p: dict, first: in
                 )
             )
         rows.append(row)
-    for upper, lower in zip(rows[:-1], rows[1:]):
+    for upper, lower in itertools.pairwise(rows):
         for a, b in zip(upper, lower):
             plan.neighbours(a, b)
     for k, row in enumerate(rows):
@@ -132,7 +134,9 @@ def _ramp(plan: Plan, rng, inner: Curve, feature: str, p: dict, main: int, base:
     taper = eased((s - last) / 50.0) if on else eased((first - s) / 50.0)
     rest = beside(inner, outer - width + width * taper)
     right = beside(path, -width / 2)
-    parts = [right.between(0, last), rest.between(last, end)] if on else [rest.between(0, first), right.between(first, end)]
+    parts = (
+        [right.between(0, last), rest.between(last, end)] if on else [rest.between(0, first), right.between(first, end)]
+    )
     outer_edge = np.concatenate([parts[0].xy, parts[1].xy[1:]])
     plan.edge(outer_edge)
     plan.line(outer_edge, LineType.SOLID_WHITE)
@@ -145,10 +149,4 @@ def _ramp(plan: Plan, rng, inner: Curve, feature: str, p: dict, main: int, base:
     gore = np.concatenate([a, b[::-1]]) if on else np.concatenate([a[::-1], b])
     plan.edge(gore)
     plan.line(gore, LineType.SOLID_WHITE)
-    tail = beside(inner, outer).between(last, end) if on else beside(inner, outer).between(0, first)
-    if on:
-        tail = tail.between(last + 50, end)
-    else:
-        tail = tail.between(0, first - 50)
     plan.line(beside(inner, outer).between(first, last).xy, LineType.BROKEN_WHITE)
-    del tail

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
-from mairl.scenarios.generate.roads import Plan, beside, bend, fillet
+from mairl.scenarios.generate.roads import Plan, bend, beside, fillet
 from mairl.scenarios.schema import LaneType, LineType
 
 RANGES = {
@@ -57,18 +58,21 @@ def draw_road(plan: Plan, rng: np.random.Generator, arms: int, control: str, p: 
         control: "signal", "all_way" (a stop sign at each approach) or "two_way" (stop signs on road 1).
     """
     turned, angle = float(rng.uniform(-np.pi, np.pi)), np.deg2rad(p["angle"])
-    legs = [_Leg(turned, p["lanes"][0], 0), _Leg(turned + angle, p["lanes"][1], 1), _Leg(turned + np.pi, p["lanes"][0], 0)]
+    legs = [
+        _Leg(turned, p["lanes"][0], 0),
+        _Leg(turned + angle, p["lanes"][1], 1),
+        _Leg(turned + np.pi, p["lanes"][0], 0),
+    ]
     if arms == 4:
         legs.append(_Leg(turned + angle + np.pi, p["lanes"][1], 1))
     _place_stop_lines(legs, p)
     crosswalks = control == "signal" or bool(rng.random() < 0.5)
-    for group, leg in enumerate(legs):
+    for leg in legs:
         _draw_leg(plan, rng, leg, crosswalks, p)
         if control == "all_way" or (control == "two_way" and leg.road == 1):
             outermost = plan.curves[leg.into[-1]]
             for lane in leg.into:
                 plan.stop_sign(outermost.xy[-1] - (p["width"] / 2 + 1.0) * outermost.normal[-1] + 0.01 * lane, lane)
-        del group
     _connect(plan, legs, control, p)
     return len(legs)
 
@@ -101,7 +105,7 @@ def _draw_leg(plan: Plan, rng, leg: _Leg, crosswalk: bool, p: dict) -> None:
         leg.into.append(plan.lane(incoming.measured(), width, p["limit"], LaneType.STREET, left, right))
         leg.out.append(plan.lane(outgoing.measured(), width, p["limit"], LaneType.STREET, left, right))
     for lanes in (leg.into, leg.out):
-        for a, b in zip(lanes[:-1], lanes[1:]):
+        for a, b in itertools.pairwise(lanes):
             plan.neighbours(a, b)
     plan.line(outward.xy, LineType.SOLID_DOUBLE_YELLOW)
     for k in range(1, n):

@@ -27,7 +27,7 @@ class LaneChanges:
 
     @staticmethod
     def shortest(length):
-        """Metres of road that a vehicle of this length needs for a change at low speed, so that it swings out little."""
+        """Metres that a vehicle of this length needs for a change at low speed, so that it swings out little."""
         return np.maximum(20.0, 4.5 * length)
 
     def last_start(self, cars) -> np.ndarray:
@@ -117,9 +117,9 @@ class LaneChanges:
             if cars.goal[i] >= 0 or rail.exit or time - cars.changed[i] < PAUSE:
                 continue
             for side in (rail.left, rail.right):
-                if side and not self.rails[side[0]].ends and not self.rails[side[0]].exit:
-                    if self._change(cars, i, side, False):
-                        break
+                through = side and not (self.rails[side[0]].ends or self.rails[side[0]].exit)
+                if through and self._change(cars, i, side, False):
+                    break
 
     def _give_up(self, cars, i: int, must) -> None:
         """Whoever cannot reach the exit any more drives on."""

@@ -7,6 +7,7 @@ a nanoradian) where they are made; all that comes after them uses only operation
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -251,7 +252,7 @@ class Plan:
 
     def rail(self, lanes, **facts) -> int:
         """Adds the rail along these lanes, which become each other's successors; returns its index."""
-        self._successors.update(zip(lanes[:-1], lanes[1:]))
+        self._successors.update(itertools.pairwise(lanes))
         curve = joined(*(self.curves[k] for k in lanes))
         lengths = [self.curves[k].station[-1] - self.curves[k].station[0] for k in lanes]
         starts = curve.station[0] + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mairl.scenarios.generate.roads import Curve, Plan, beside, bend, joined
+from mairl.scenarios.generate.roads import Curve, Plan, bend, beside, joined
 from mairl.scenarios.schema import EdgeType, LaneType, LineType
 
 RANGES = {

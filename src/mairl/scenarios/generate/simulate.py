@@ -16,7 +16,7 @@ DT = 0.1
 """Seconds a step."""
 
 LATERAL = 2.5
-"""Sideways acceleration in curves of a driver who wants to drive at the limit, m/s²; the fastest reach 1.21 times it."""
+"""Sideways acceleration in curves of a driver who keeps to the limit, m/s²; the fastest reach 1.21 times it."""
 
 EASE = 1.5
 """Deceleration towards a curve or a lower limit, m/s²."""

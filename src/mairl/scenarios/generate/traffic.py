@@ -7,6 +7,8 @@ lane-changing model MOBIL for car-following models", Transp. Res. Rec. 1999 (200
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 HARDEST = 8.0
@@ -90,7 +92,8 @@ def approach(speed, distance, brake, dt) -> np.ndarray:
     left = np.maximum(distance, 0.01)
     needed = speed * speed / (2.0 * left)
     after = np.sqrt(2.0 * brake * np.maximum(distance - speed * dt, 0.0))
-    return np.maximum(np.where(needed > brake, -1.02 * needed, (after - speed) / dt), -HARDEST)
+    within = np.maximum((after - speed) / dt, -brake)
+    return np.maximum(np.where(needed > brake, -1.02 * needed, within), -HARDEST)
 
 
 def travel_time(distance: float, speed: float, accelerate: float, cap: float) -> float:
@@ -114,15 +117,15 @@ def draw_vehicle(rng: np.random.Generator, radius: float, room: float) -> dict[s
     """A driver and a vehicle that fits a way whose sharpest curve has this radius; too large ones become cars."""
     found = {name: float(rng.uniform(*span)) for name, span in DRIVER.items()}
     pick, size = float(rng.random()), rng.random(3)
-    for name, (share, *spans, factor) in VEHICLE.items():
-        pick -= share
-        if pick < 0:
-            break
-    else:
-        name, (_, *spans, factor) = "car", VEHICLE["car"]
-    length, width, height = (low + part * (high - low) for part, (low, high) in zip(size, spans))
-    if name != "car" and not fits(length, width, radius, room):
-        factor = VEHICLE["car"][-1]
-        length, width, height = (low + part * (high - low) for part, (low, high) in zip(size, VEHICLE["car"][1:4]))
-    found["accelerate"] *= factor
+    shares = itertools.accumulate(facts[0] for facts in VEHICLE.values())
+    name = next((name for name, share in zip(VEHICLE, shares) if pick < share), "car")
+    length, width, height = _size(name, size)
+    if not fits(length, width, radius, room):
+        name = "car"
+        length, width, height = _size(name, size)
+    found["accelerate"] *= VEHICLE[name][-1]
     return {**found, "length": round(length, 2), "width": round(width, 2), "height": round(height, 2)}
+
+
+def _size(name: str, part: np.ndarray) -> list[float]:
+    return [float(low + x * (high - low)) for x, (low, high) in zip(part, VEHICLE[name][1:4])]
