@@ -40,7 +40,8 @@ TRAFFIC = {
     "warm_up": (25.0, 45.0),
 }
 """What is drawn for all: on highways how many vehicles are to be on the road (`vehicles`), elsewhere the mean time
-between two at each entry lane (`interval`, s; 1.6 times that at stop signs, which let fewer through); and the time that traffic runs before the log begins (`warm_up`, s)."""
+between two at each entry lane (`interval`, s; 1.6 times that at stop signs, which let fewer through); and the time that
+traffic runs before the log begins (`warm_up`, s)."""
 
 
 def generate(seed: int, kind: str | None = None, *, steps: int = 91, current: int = 10, **fixed) -> Scenario:

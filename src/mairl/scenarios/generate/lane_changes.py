@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mairl.scenarios.generate.conflicts import Tables
+from mairl.scenarios.generate.conflicts import PLACES, Tables
 from mairl.scenarios.generate.roads import Rail
 from mairl.scenarios.generate.traffic import idm, mobil
 
@@ -42,22 +42,24 @@ class LaneChanges:
         rail = np.concatenate([cars.rail, cars.target[moving]])
         s, half, v = cars.s[who], cars.length[who] / 2, cars.v[who]
         k, m = rail[:, None], rail[None]
-        shift = t.shift[k, m]
-        at = s[None] + shift
-        begin, done = t.begin[m, k], t.done[m, k]
-        there = ((s + half)[None] > begin) & ((s - half)[None] < done)
-        gap = at - half[None] - (s + half)[:, None]
+        a = idm(cars.v, desired, np.inf, 0.0, cars.driver(slice(None)))
         held = cars.holds[who[:, None], who[None]]
-        # Those to wait for are followed before they are on the shared lanes, but only once they are ahead.
-        ahead = np.where(held, gap > 0, there & (at > s[:, None]))
-        ahead &= t.shared[k, m] & (who[:, None] != who[None])
-        a = np.full(len(cars), np.inf)
-        free = idm(cars.v, desired, np.inf, 0.0, cars.driver(slice(None)))
-        rows, columns = np.nonzero(ahead)
-        driver = cars.driver(who[rows])
-        found = idm(v[rows], desired[who[rows]], gap[rows, columns], v[rows] - v[columns], driver)
-        np.minimum.at(a, who[rows], found)
-        a = np.minimum(a, free)
+        for place in range(PLACES):
+            shared = t.shared[place, k, m] & (who[:, None] != who[None])
+            if not shared.any():
+                continue
+            at = s[None] + t.shift[place, k, m]
+            begin, done = t.begin[place, m, k], t.done[place, m, k]
+            there = ((s + half)[None] > begin) & ((s - half)[None] < done)
+            gap = at - half[None] - (s + half)[:, None]
+            # Those to wait for are followed a little before they are on the shared lanes, once they are ahead.
+            coming = (gap > 0) & ((s + half)[None] > begin - 20.0) & ((s - half)[None] < done)
+            ahead = shared & np.where(held, coming, there & (at > s[:, None]))
+            # Before the stop line only those on the same approach are followed.
+            ahead &= cars.committed[who][:, None] | np.isneginf(t.begin[place, k, m])
+            rows, columns = np.nonzero(ahead)
+            found = idm(v[rows], desired[who[rows]], gap[rows, columns], v[rows] - v[columns], cars.driver(who[rows]))
+            np.minimum.at(a, who[rows], found)
         for i in np.nonzero(cars.target < 0)[0] if self._changes else ():
             self._courtesy(cars, i, desired, a)
         return a

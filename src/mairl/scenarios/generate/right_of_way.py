@@ -79,42 +79,45 @@ class RightOfWay:
                 self._try(cars, i, may)
 
     def _try(self, cars, i: int, may: np.ndarray) -> None:
-        t, rail = self.tables, cars.rail
-        k = rail[i]
+        """Lets vehicle i commit if nobody is in its way."""
         waits, goes_first = [], []
-        for j in np.nonzero(t.conflict[k, rail])[0]:
-            m = rail[j]
-            if j == i or t.begin[k, m] < self.stop[k]:
-                continue  # Those on the same approach follow each other.
-            back = cars.s[j] - cars.length[j] / 2
-            merging = bool(t.shared[k, m])
-            if back > (t.begin[m, k] if merging else t.done[m, k]):
-                continue
-            mine_in = self._time(cars, i, t.begin[k, m] - cars.length[i] / 2)
-            mine_out = self._time(cars, i, (t.begin[k, m] if merging else t.done[k, m]) + cars.length[i] / 2)
-            other_in = self._time(cars, j, t.begin[m, k] - cars.length[j] / 2)
-            if cars.committed[j]:
-                gone = t.begin[m, k] if merging else t.done[m, k]
-                if self._time(cars, j, gone + cars.length[j] / 2) + MARGIN <= mine_in:
-                    waits.append(j)
-                    continue
-                room = t.begin[m, k] - cars.length[j] / 2 - cars.s[j]
-                late = other_in >= mine_out + PRIORITY_MARGIN and room > cars.v[j] * cars.v[j] / 4.0 + 2.0
-                if self.rails[k].control == "yield" and late:
-                    goes_first.append(j)
-                    continue
+        for place, j in np.argwhere(self.tables.conflict[:, cars.rail[i], cars.rail]):
+            answer = "go" if j == i else self._against(cars, i, j, place, may)
+            if answer == "no":
                 return
-            mine, other = self.rails[k], self.rails[m]
-            earlier = mine.control == other.control == "stop" and (cars.arrived[j], cars.uid[j]) < (
-                cars.arrived[i],
-                cars.uid[i],
-            )
-            first = other.rank < mine.rank or (other.rank == mine.rank and earlier)
-            if first and may[j] and other_in < mine_out + PRIORITY_MARGIN:
-                return
+            if answer == "after":
+                waits.append(j)
+            elif answer == "before":
+                goes_first.append(j)
         cars.committed[i] = True
         cars.holds[i, waits] = True
         cars.holds[goes_first, i] = True
+
+    def _against(self, cars, i: int, j: int, place: int, may: np.ndarray) -> str:
+        """May i go, as far as j is concerned? "go", "after" or "before" it, or "no"."""
+        t, k, m = self.tables, cars.rail[i], cars.rail[j]
+        begin, done = t.begin[place, k, m], t.done[place, k, m]
+        other_begin, other_done = t.begin[place, m, k], t.done[place, m, k]
+        half, other_half = cars.length[i] / 2, cars.length[j] / 2
+        if begin < self.stop[k]:
+            return "go"  # Those on the same approach follow each other.
+        if t.shared[place, k, m]:  # Where ways merge it is enough to be on the shared lanes.
+            done, other_done = begin, other_begin
+        if cars.s[j] - other_half > other_done:
+            return "go"
+        mine_in, mine_out = self._time(cars, i, begin - half), self._time(cars, i, done + half)
+        other_in = self._time(cars, j, other_begin - other_half)
+        if cars.committed[j]:
+            if self._time(cars, j, other_done + other_half) + MARGIN <= mine_in:
+                return "after"
+            room = other_begin - other_half - cars.s[j]
+            late = other_in >= mine_out + PRIORITY_MARGIN and room > cars.v[j] * cars.v[j] / 4.0 + 2.0
+            return "before" if self.rails[k].control == "yield" and late else "no"
+        mine, other = self.rails[k], self.rails[m]
+        both_stop = mine.control == other.control == "stop"
+        earlier = both_stop and (cars.arrived[j], cars.uid[j]) < (cars.arrived[i], cars.uid[i])
+        first = other.rank < mine.rank or (other.rank == mine.rank and earlier)
+        return "no" if first and may[j] and other_in < mine_out + PRIORITY_MARGIN else "go"
 
     def _time(self, cars, i: int, station: float) -> float:
         """Seconds until the middle of vehicle i is at a station, if nothing stops it."""
@@ -129,8 +132,11 @@ class RightOfWay:
         """Distances to where each vehicle must be able to stop `[vehicle]`: its stop line, and the nearest hold."""
         t, front = self.tables, cars.s + cars.length / 2
         line = np.where(cars.committed, np.inf, self.stop[cars.rail] - LINE - front)
-        pairs = (cars.rail[:, None], cars.rail[None])
-        gone = np.where(t.shared[pairs], t.begin[pairs].T, t.done[pairs].T)
-        pending = cars.holds & ((cars.s - cars.length / 2)[None] <= gone)
-        place = np.where(pending, t.begin[pairs] - front[:, None], np.inf)
-        return line, place.min(1) - 0.3
+        place = np.full(len(cars), np.inf)
+        if cars.holds.any():
+            back, (k, m) = (cars.s - cars.length / 2)[None], (cars.rail[:, None], cars.rail[None])
+            for shared, conflict, begin, done in zip(t.shared, t.conflict, t.begin, t.done):
+                gone = np.where(shared[k, m], begin[m, k], done[m, k])
+                pending = cars.holds & conflict[k, m] & (back <= gone) & (begin[k, m] > front[:, None] - 1.0)
+                place = np.minimum(place, np.where(pending, begin[k, m] - front[:, None], np.inf).min(1))
+        return line, place - 0.3
