@@ -59,6 +59,9 @@ class LaneChanges:
             ahead &= cars.committed[who][:, None] | np.isneginf(t.begin[place, k, m])
             rows, columns = np.nonzero(ahead)
             found = idm(v[rows], desired[who[rows]], gap[rows, columns], v[rows] - v[columns], cars.driver(who[rows]))
+            # The two are still apart: the one behind falls back gently.
+            apart = held[rows, columns] & ((s - half)[columns] <= begin[rows, columns])
+            found = np.where(apart, np.maximum(found, -COURTESY), found)
             np.minimum.at(a, who[rows], found)
         for i in np.nonzero(cars.target < 0)[0] if self._changes else ():
             self._courtesy(cars, i, desired, a)
