@@ -308,8 +308,12 @@ def test_parameters_can_be_fixed():
     [
         ({"kind": "moon"}, "expected one of highway"),
         ({"kind": "highway", "arms": 3}, "no parameter arms"),
-        ({"kind": "roundabout", "arms": 9}, "cannot be drawn"),
-        ({"kind": "highway", "lanes": "many"}, "cannot be drawn"),
+        ({"kind": "roundabout", "arms": 9}, "arms is 9, expected 3 to 5"),
+        ({"kind": "highway", "lanes": "many"}, "lanes is 'many', expected 2 to 5"),
+        ({"kind": "highway", "two_way": 1}, "expected True or False"),
+        ({"kind": "t_stop", "lanes": [1]}, "expected two of 1 to 2"),
+        ({"kind": "t_stop", "control": "none"}, "expected all_way or two_way"),
+        ({"kind": "t_stop", "interval": float("nan")}, "interval is nan"),
         ({"kind": "highway", "steps": 5}, "current is step 10 of 5"),
     ],
 )

@@ -36,12 +36,16 @@ KINDS = (
 
 TRAFFIC = {
     "highway": (12, 36),
-    "interval": (5.0, 14.0),
+    "interval": (4.0, 12.0),
     "warm_up": (25.0, 45.0),
 }
 """What is drawn for all: on highways how many vehicles are to be on the road (`vehicles`), elsewhere the mean time
-between two at each entry lane (`interval`, s; 1.6 times that at stop signs, which let fewer through); and the time that
+between two at each entry lane (`interval`, s; 1.3 times that at stop signs, which let fewer through); and the time that
 traffic runs before the log begins (`warm_up`, s)."""
+
+
+ALLOWED = {"vehicles": (1, 80), "interval": (2.0, 600.0), "warm_up": (0.0, 600.0)}
+"""What these parameters may be fixed at."""
 
 
 def generate(seed: int, kind: str | None = None, *, steps: int = 91, current: int = 10, **fixed) -> Scenario:
@@ -53,8 +57,9 @@ def generate(seed: int, kind: str | None = None, *, steps: int = 91, current: in
         steps: of 0.1 s.
         current: the step that counts as now.
         fixed: parameters that are not to be drawn: those in `RANGES` of `highway`, `intersection` and `roundabout`,
-            and `vehicles` (highways), `interval` (other roads), `control` ("all_way" or "two_way", kinds with stop
-            signs) and `warm_up`.
+            within these ranges (an island still grows until the arms fit around it); `vehicles` (highways),
+            `interval` (other roads) and `warm_up`, within `ALLOWED`; and `control` ("all_way" or "two_way", kinds
+            with stop signs).
 
     Raises:
         InvalidData: an unknown kind, or a parameter that the kind does not have or whose value it cannot use.
@@ -65,18 +70,19 @@ def generate(seed: int, kind: str | None = None, *, steps: int = 91, current: in
         raise InvalidData(f"seed is {seed!r}, expected a whole number from 0 on")
     if not 0 <= current < steps:
         raise InvalidData(f"current is step {current} of {steps}")
-    choice, road_rng, traffic_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
-    drawn_kind = KINDS[int(choice.integers(len(KINDS)))]
-    kind = kind or drawn_kind
+    kind = kind or KINDS[int(np.random.default_rng(seed).integers(len(KINDS)))]
+    streams = np.random.SeedSequence([seed, KINDS.index(kind)]).spawn(2)
+    road_rng, traffic_rng = (np.random.default_rng(stream) for stream in streams)
     drawn = _draw(kind, road_rng)
     if unknown := sorted(set(fixed) - set(drawn)):
         raise InvalidData(f"{kind} has no parameter {', '.join(unknown)}: it has {', '.join(sorted(drawn))}")
+    for name, value in fixed.items():
+        _check(kind, name, value, drawn[name])
     p = {**drawn, **fixed}
+    if kind == "roundabout":
+        p = roundabout.grown(p)
     plan = Plan()
-    try:
-        groups = _road(kind, plan, road_rng, p)
-    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-        raise InvalidData(f"{kind} cannot be drawn with {p}: {error}") from error
+    groups = _road(kind, plan, road_rng, p)
     warm_up = round(p["warm_up"] / DT)
     phases, signals = None, build.no_signals(steps)
     if kind.endswith("_signal"):
@@ -117,16 +123,39 @@ def generate_many(seed: int, count: int, kind: str | None = None, **options) -> 
 
 def _draw(kind: str, rng: np.random.Generator) -> dict:
     p = {"warm_up": round(float(rng.uniform(*TRAFFIC["warm_up"])), 1)}
-    if kind in ("highway", "on_ramp", "off_ramp", "lane_drop"):
+    if _module(kind) is highway:
         low, high = TRAFFIC["highway"]
         return {**p, "vehicles": int(rng.integers(low, high + 1)), **highway.draw(rng)}
     p["interval"] = round(float(rng.uniform(*TRAFFIC["interval"])), 2)
     if kind == "roundabout":
         return {**p, **roundabout.draw(rng)}
     if kind.endswith("_stop"):
-        p["interval"] = round(1.6 * p["interval"], 2)
+        p["interval"] = round(1.3 * p["interval"], 2)
         p["control"] = "all_way" if rng.random() < 0.5 else "two_way"
     return {**p, **intersection.draw(rng)}
+
+
+def _check(kind: str, name: str, value, drawn) -> None:
+    """Refuses a fixed value of another form than the drawn one, or out of its range."""
+    ranges = {**_module(kind).RANGES, **ALLOWED}
+    if name == "control":
+        good, words = value in ("all_way", "two_way"), "all_way or two_way"
+    elif isinstance(drawn, bool):
+        good, words = isinstance(value, bool), "True or False"
+    else:
+        low, high = ranges[name]
+        many = isinstance(drawn, list)
+        form = (int, np.integer) if isinstance(low, int) else (int, float, np.number)
+        parts = value if many and isinstance(value, (list, tuple)) else [value]
+        good = len(parts) == (len(drawn) if many else 1)
+        good = good and all(isinstance(x, form) and not isinstance(x, bool) and low <= x <= high for x in parts)
+        words = f"{'two of ' if many else ''}{low} to {high}"
+    if not good:
+        raise InvalidData(f"{kind}: {name} is {value!r}, expected {words}")
+
+
+def _module(kind: str):
+    return roundabout if kind == "roundabout" else intersection if kind.endswith(("_signal", "_stop")) else highway
 
 
 def _road(kind: str, plan: Plan, rng: np.random.Generator, p: dict) -> int:

@@ -117,7 +117,7 @@ class LaneChanges:
             rail = self.rails[cars.rail[i]]
             if must:
                 if not self._change(cars, i, must, True) and not rail.ends:
-                    self._give_up(cars, i, must)
+                    self._give_up(cars, i)
                 continue
             if cars.goal[i] >= 0 or rail.exit or time - cars.changed[i] < PAUSE:
                 continue
@@ -126,13 +126,13 @@ class LaneChanges:
                 if through and self._change(cars, i, side, False):
                     break
 
-    def _give_up(self, cars, i: int, must) -> None:
+    def _give_up(self, cars, i: int) -> None:
         """Whoever cannot reach the exit any more drives on."""
-        exit_ = self.rails[cars.goal[i]].left or must
-        if cars.s[i] + self._length(cars, i) > self.tables.first[cars.goal[i]] + 0.9 * (must[2] - exit_[1]):
-            lanes_left = abs(int(cars.goal[i]) - int(cars.rail[i]))
-            if cars.s[i] + lanes_left * self._length(cars, i) > must[2]:
-                cars.goal[i] = -1
+        goal = int(cars.goal[i])
+        door = next(rail.right for rail in self.rails if rail.right and rail.right[0] == goal)
+        lanes = goal - int(cars.rail[i])  # A carriageway's rails are numbered from left to right.
+        if cars.s[i] + lanes * self._length(cars, i) + cars.length[i] / 2 > door[2]:
+            cars.goal[i] = -1
 
     def _length(self, cars, i: int) -> float:
         return float(max(cars.v[i] * cars.duration[i], self.shortest(cars.length[i])))

@@ -24,17 +24,22 @@ CIRCLE_LIMIT = 8.0
 
 
 def draw(rng: np.random.Generator) -> dict:
-    """A roundabout's parameters, uniform in `RANGES`; the island grows until the arms fit around it."""
-    p = {
+    """A roundabout's parameters, uniform in `RANGES`."""
+    return {
         "arms": int(rng.integers(RANGES["arms"][0], RANGES["arms"][1] + 1)),
         **{name: round(float(rng.uniform(*RANGES[name])), 1) for name in ("island", "entry", "splitter")},
         "width": round(float(rng.uniform(*RANGES["width"])), 2),
         "limit": round(float(rng.uniform(*RANGES["limit"])), 1),
         "leg": int(rng.integers(RANGES["leg"][0], RANGES["leg"][1] + 1)),
     }
-    while p["arms"] * _gap(p) > 2 * np.pi:
-        p["island"] = round(p["island"] + 0.5, 1)
-    return p
+
+
+def grown(p: dict) -> dict:
+    """The same with an island that is large enough for the arms to fit around it."""
+    island = p["island"]
+    while p["arms"] * _gap({**p, "island": island}) > 2 * np.pi:
+        island = round(island + 0.5, 1)
+    return {**p, "island": island}
 
 
 def _spread(p: dict) -> tuple[float, float]:
@@ -59,8 +64,6 @@ def draw_road(plan: Plan, rng: np.random.Generator, p: dict) -> None:
     from_middle, spread = _spread(p)
     gaps = _gap(p)
     free = 2 * np.pi - arms * gaps
-    if free < 0:
-        raise ValueError("the arms do not fit around the circle")
     share = rng.uniform(0.7, 1.3, arms)
     angles = float(rng.uniform(-np.pi, np.pi)) + np.concatenate(
         [[0.0], np.cumsum(gaps + free * share / share.sum())[:-1]]
