@@ -10,6 +10,7 @@ The same seed gives the same scenario, byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,8 @@ def generate(seed: int, kind: str | None = None, *, steps: int = 91, current: in
     tracks = _tracks(seen)
     long = tracks.valid[:, current] & (tracks.valid.sum(1) >= 0.8 * steps)
     sdc = int(np.argmax(long)) if long.any() else int(np.argmax(tracks.valid.sum(1))) if len(tracks) else None
-    predict = [i for i in np.nonzero(tracks.valid[:, current] & tracks.valid[:, -1])[0] if i != sdc][:8]
+    there = np.nonzero(tracks.valid[:, current] & tracks.valid[:, -1])[0]
+    predict = [i for i in there.tolist() if i != sdc][:8]
     scenario = Scenario(
         f"{kind}-{seed}",
         "generated",
@@ -122,7 +124,7 @@ def generate_many(seed: int, count: int, kind: str | None = None, **options) -> 
 
 
 def _draw(kind: str, rng: np.random.Generator) -> dict:
-    p = {"warm_up": round(float(rng.uniform(*TRAFFIC["warm_up"])), 1)}
+    p: dict[str, Any] = {"warm_up": round(float(rng.uniform(*TRAFFIC["warm_up"])), 1)}
     if _module(kind) is highway:
         low, high = TRAFFIC["highway"]
         return {**p, "vehicles": int(rng.integers(low, high + 1)), **highway.draw(rng)}

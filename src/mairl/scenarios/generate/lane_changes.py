@@ -63,7 +63,7 @@ class LaneChanges:
             apart = held[rows, columns] & ((s - half)[columns] <= begin[rows, columns])
             found = np.where(apart, np.maximum(found, -COURTESY), found)
             np.minimum.at(a, who[rows], found)
-        for i in np.nonzero(cars.target < 0)[0] if self._changes else ():
+        for i in np.nonzero(cars.target < 0)[0].tolist() if self._changes else ():
             self._courtesy(cars, i, desired, a)
         return a
 
@@ -112,7 +112,7 @@ class LaneChanges:
         if not self._changes:
             return
         time = step * self.dt
-        for i in np.nonzero((cars.target < 0) & ((cars.uid + step) % EVERY == 0))[0]:
+        for i in np.nonzero((cars.target < 0) & ((cars.uid + step) % EVERY == 0))[0].tolist():
             must = self._side(cars, i)
             rail = self.rails[cars.rail[i]]
             if must:

@@ -118,9 +118,10 @@ def fillet(start, heading: float, end, end_heading: float, radius: float | None 
     gap = end - start
     before = (gap[0] * v[1] - gap[1] * v[0]) / (u[0] * v[1] - u[1] * v[0])  # to where the two straight lines meet
     after = (u[0] * gap[1] - u[1] * gap[0]) / (u[0] * v[1] - u[1] * v[0])
-    tangent = min(before, after) if radius is None else radius * abs(np.tan(turn / 2))
-    radius = tangent / abs(np.tan(turn / 2))
-    pieces = [(before - tangent, 0.0), (radius * abs(turn), np.sign(turn) / radius), (after - tangent, 0.0)]
+    half = float(abs(np.tan(turn / 2)))
+    tangent = min(before, after) if radius is None else radius * half
+    pieces = [(before - tangent, 0.0), (tangent / half * abs(turn), np.sign(turn) * half / tangent)]
+    pieces.append((after - tangent, 0.0))
     return bend(start, heading, pieces)
 
 
@@ -265,7 +266,7 @@ class Plan:
         """The map so far, float64."""
         width, limit, kind, left, right = (np.asarray(column) for column in zip(*self._lanes))
         flat = [np.pad(curve.xy, ((0, 0), (0, 1))) for curve in self.curves]
-        centre = build.polylines(flat, (f"lane-{i}" for i in range(len(flat))), kind)
+        centre = build.polylines(flat, (f"lane-{i}" for i in range(len(flat))), kind.tolist())
         lanes = build.lanes(
             centre,
             width=np.repeat(width, [len(curve) for curve in self.curves]),

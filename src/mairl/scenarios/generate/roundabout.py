@@ -77,7 +77,7 @@ def draw_road(plan: Plan, rng: np.random.Generator, p: dict) -> None:
         return bend(at, first + np.pi / 2, [(radius * (last - first), 1 / radius)])
 
     into, entries, exits, out, throats, arcs = ([] for _ in range(6))
-    for k, angle in enumerate(angles):
+    for k, angle in enumerate(angles.tolist()):
         u = np.array([np.cos(angle), np.sin(angle)])
         n = np.array([-u[1], u[0]])
         far = from_middle + p["leg"]
@@ -90,7 +90,7 @@ def draw_road(plan: Plan, rng: np.random.Generator, p: dict) -> None:
             [(entry * (np.pi / 2 - spread), -1 / entry)],
         )
         go = bend(turn_out.xy[-1], turn_out.heading[-1], [(p["leg"], 0.0)])
-        following = angles[(k + 1) % arms] + (2 * np.pi if k == arms - 1 else 0.0)
+        following = float(angles[(k + 1) % arms]) + (2 * np.pi if k == arms - 1 else 0.0)
         into.append(lane(come, p["limit"], LineType.SOLID_YELLOW))
         entries.append(lane(turn_in, CIRCLE_LIMIT))
         exits.append(lane(turn_out, CIRCLE_LIMIT))
