@@ -75,7 +75,7 @@ def tables(rails: list[Rail], lateral: float, brake: float) -> Tables:
         limit[k] = np.interp(station[k], s, rail.limit)
         scale[k] = np.interp(station[k], s, np.gradient(arc_length(rail.curve.xy), s))
     curvature = np.abs(np.gradient(heading, axis=1)) / (GRID * scale)
-    limit = np.minimum(limit, np.sqrt(lateral / np.maximum(curvature, 1e-6))) / scale
+    limit = np.minimum(limit, np.sqrt(lateral / np.maximum(curvature, 1e-6)))
     for k in range(size - 2, -1, -1):
         limit[:, k] = np.minimum(limit[:, k], np.sqrt(limit[:, k + 1] * limit[:, k + 1] + 2 * brake * GRID))
     # Arms are too far apart to touch, but for what is next to the junction.

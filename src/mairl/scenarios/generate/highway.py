@@ -65,7 +65,7 @@ def _carriageway(plan: Plan, rng, inner: Curve, feature: str, p: dict, first: in
     """Lanes to the right of `inner`; something happens between the stations `first` and `last`."""
     n, width, limit, end = p["lanes"], p["width"], p["limit"], float(inner.station[-1])
     drop, ramp = feature == "lane_drop", feature in ("on_ramp", "off_ramp")
-    cuts = {"": [0, end], "lane_drop": [0, last, end]}.get(feature, [0, first, last, end])
+    cuts = [0, last, end] if drop else [0, first, last, end]
     base = len(plan.rails)
     rows: list[list[int]] = []
     for k in range(n):

@@ -135,19 +135,26 @@ def _connect(plan: Plan, legs: list[_Leg], control: str, p: dict) -> None:
                 "straight": list(zip(leg.into, other.out)),
             }[turn]
             for a, b in ways:
-                _way(plan, k, leg, turn, a, b, control, p)
+                _way(plan, k, leg, turn, (a, b), min(leg.lanes, other.lanes), control, p)
         nearest = legs[(k + 1) % count]
         _corner(plan, leg.into[-1], nearest.out[-1], "right" in turns, p)
 
 
-def _between(plan: Plan, a: int, b: int, corner: bool, p: dict):
+def _between(plan: Plan, a: int, b: int, turn: str, lanes: int, p: dict):
+    """From lane a to lane b. Turns are concentric with the corner that they go around, or tighter.
+
+    Args:
+        lanes: of the opposite direction between a turn to the left and its corner.
+    """
     start, end = plan.curves[a], plan.curves[b]
-    radius = p["corner"] + p["width"] / 2 if corner else None
+    aside = {"right": 0.5, "left": lanes + 0.5, "straight": 0.0}[turn]
+    radius = p["corner"] + aside * p["width"] if aside else None
     return fillet(start.xy[-1], start.heading[-1], end.xy[0], end.heading[0], radius)
 
 
-def _way(plan: Plan, group: int, leg: _Leg, turn: str, a: int, b: int, control: str, p: dict) -> None:
-    lane = plan.lane(_between(plan, a, b, turn == "right", p), p["width"], p["limit"], LaneType.STREET)
+def _way(plan: Plan, group: int, leg: _Leg, turn: str, ends: tuple, lanes: int, control: str, p: dict) -> None:
+    a, b = ends
+    lane = plan.lane(_between(plan, a, b, turn, lanes, p), p["width"], p["limit"], LaneType.STREET)
     rank = 1 if turn == "left" else 0
     sign = control == "all_way" or (control == "two_way" and leg.road == 1)
     if control == "all_way":
@@ -165,6 +172,6 @@ def _way(plan: Plan, group: int, leg: _Leg, turn: str, a: int, b: int, control: 
 
 def _corner(plan: Plan, a: int, b: int, rounded: bool, p: dict) -> None:
     """The edge to the right of those who come from `a` and keep to the right into `b`."""
-    parts = [plan.curves[a], _between(plan, a, b, rounded, p), plan.curves[b]]
+    parts = [plan.curves[a], _between(plan, a, b, "right" if rounded else "straight", 0, p), plan.curves[b]]
     sides = [beside(part, -p["width"] / 2).xy for part in parts]
     plan.edge(np.concatenate([sides[0], sides[1][1:], sides[2][1:]]))

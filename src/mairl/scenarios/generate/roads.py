@@ -17,6 +17,9 @@ from mairl.scenarios.schema import EdgeType, LaneType, LineType, RoadMap, StopSi
 SPACING = 1.0
 """Metres between the points of a curve."""
 
+SHORTEST = 5e-4
+"""Metres: shorter pieces are left out; their ends' rounding would give them any direction."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
@@ -76,7 +79,7 @@ def bend(start, heading: float, pieces) -> Curve:
     at, angle, done = np.asarray(start, np.float64), float(heading), 0.0
     xy, headings, stations = [at[None]], [np.array([angle])], [np.zeros(1)]
     for length, curvature in pieces:
-        if length < 1e-6:
+        if length < SHORTEST:
             continue
         s = np.linspace(0.0, length, max(2, int(np.ceil(length / SPACING - 1e-9)) + 1))[1:]
         turned = angle + curvature * s
