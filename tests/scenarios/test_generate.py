@@ -295,7 +295,7 @@ def test_generate_many_counts_the_seed_up_and_draws_kinds():
 
 def test_parameters_can_be_fixed():
     s = generate(1, "highway", lanes=3, two_way=False, lateral=0.0, warm_up=15.0, steps=12)
-    assert len(s.map.lanes) == 3
+    assert len(s.map.lanes) == 9  # three sections
     assert s.notes["lanes"] == 3
     points = s.map.lanes.centre.line(0)[:, :2].astype(np.float64)
     ends = points[-1] - points[0]

@@ -41,12 +41,7 @@ def draw_road(plan: Plan, rng: np.random.Generator, feature: str, p: dict) -> No
     # Whole metres: sections are cut at points.
     before, beside_it, after = (int(x) for x in rng.integers([130, 180, 200], [180, 260, 260]))
     length = before + beside_it + after
-    curvature = p["lateral"] / p["limit"] ** 2
-    pieces, left = [], length
-    while left > 0:
-        piece = min(left, int(rng.integers(80, 240)))
-        pieces.append((piece, float(rng.choice([-1.0, 0.0, 1.0])) * curvature))
-        left -= piece
+    pieces = _bends(rng, length, p["lateral"] / p["limit"] ** 2)
     reference = bend((0.0, 0.0), float(rng.uniform(-np.pi, np.pi)), pieces)
     half = round(float(rng.uniform(0.5, 3.0)), 2) if p["two_way"] else 0.0
     _carriageway(plan, rng, beside(reference, -half), feature, p, before, before + beside_it)
@@ -59,6 +54,20 @@ def draw_road(plan: Plan, rng: np.random.Generator, feature: str, p: dict) -> No
             plan.line(beside(reference, -half - k * width).xy, LineType.BROKEN_WHITE)
         if p["two_way"]:
             plan.line(beside(reference.reversed(), -half - k * width).xy, LineType.BROKEN_WHITE)
+
+
+def _bends(rng: np.random.Generator, length: int, curvature: float) -> list[tuple[int, float]]:
+    """Bends of 80 to 240 m to either side and straight parts; the curvature changes in steps of 4 m over 60 m."""
+    pieces, done, last = [], 0, None
+    while done < length:
+        piece, now = min(length - done, int(rng.integers(80, 240))), float(rng.choice([-1.0, 0.0, 1.0])) * curvature
+        last = now if last is None else last
+        steps = min(15, piece // 4)
+        pieces += [(4, last + (now - last) * (k + 1) / 15) for k in range(steps)]
+        last += (now - last) * steps / 15
+        pieces.append((piece - 4 * steps, last))
+        done += piece
+    return pieces
 
 
 def _carriageway(plan: Plan, rng, inner: Curve, feature: str, p: dict, first: int, last: int) -> None:

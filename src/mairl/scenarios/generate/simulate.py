@@ -160,7 +160,8 @@ class Simulation:
         cars = self.cars
         v = np.maximum(cars.v + np.maximum(a, -HARDEST) * DT, 0.0)
         way = (cars.v + v) * (DT / 2)
-        cars.s, cars.v = cars.s + way / self._scale(), v
+        middle = cars.s + way / (2 * self._scale(cars.s))
+        cars.s, cars.v = cars.s + way / self._scale(middle), v
         changing = cars.target >= 0
         cars.change = np.where(changing, cars.change + way / np.maximum(cars.change_length, 1.0), 0.0)
         there = changing & (cars.change >= 1.0)
@@ -173,12 +174,12 @@ class Simulation:
         if gone.any():
             cars.keep(~gone)
 
-    def _scale(self) -> np.ndarray:
-        """Metres driven per metre of station `[vehicle]`: more than 1 on the outside of a bend."""
+    def _scale(self, s: np.ndarray) -> np.ndarray:
+        """Metres driven per metre of station at `s` `[vehicle]`: more than 1 on the outside of a bend."""
         cars, t = self.cars, self.tables
         to = np.where(cars.target >= 0, cars.target, cars.rail)
         share = eased(cars.change)
-        return (1 - share) * t.at(t.scale, cars.rail, cars.s) + share * t.at(t.scale, to, cars.s)
+        return (1 - share) * t.at(t.scale, cars.rail, s) + share * t.at(t.scale, to, s)
 
     def _arrive(self) -> None:
         """New vehicles, where one is due and there is room."""
@@ -236,7 +237,7 @@ class Simulation:
             heading = t.at(t.heading, rail, cars.s)
             return t.at(t.scale, rail, cars.s)[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
 
-        xy, slope, scale = t.at(t.xy, cars.rail, cars.s), tangent(cars.rail), self._scale()[:, None]
+        xy, slope, scale = t.at(t.xy, cars.rail, cars.s), tangent(cars.rail), self._scale(cars.s)[:, None]
         changing = cars.target >= 0
         if changing.any():
             to = np.where(changing, cars.target, cars.rail)
