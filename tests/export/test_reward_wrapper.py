@@ -1,5 +1,6 @@
 """Environments that pay a recovered reward: what they pay is that reward of that step, in every form."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,13 +45,13 @@ def test_all_agents_of_our_game(gems, make):
     env, plain = reward_wrapper(to_pettingzoo(gems), reward), to_pettingzoo(gems)
     obs, _ = env.reset(seed=1)
     plain.reset(seed=1)
-    rng = np.random.default_rng(0)
+    rng, compiled = np.random.default_rng(0), eqx.filter_jit(lambda *step: reward(*step))
     for _ in range(gems.horizon):
         actions = {n: int(rng.integers(5)) for n in env.agents}
         after, paid, ended, _, infos = env.step(actions)
         true = plain.step(actions)[1]
         both = [jax.tree.map(lambda *x: np.stack(x), *o.values()) for o in (obs, after)]
-        want = reward(both[0], jnp.array(list(actions.values())), both[1], jnp.array(list(ended.values())))
+        want = compiled(both[0], jnp.array(list(actions.values())), both[1], jnp.array(list(ended.values())))
         np.testing.assert_allclose(list(paid.values()), want, rtol=1e-5)
         assert {n: i["true_reward"] for n, i in infos.items()} == true
         obs = after
