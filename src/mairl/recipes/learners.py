@@ -34,7 +34,7 @@ BUDGET = {
     "gems": 40_000,
     "gems-random": 80_000,
     "overcooked": 25_000,
-    "overcooked-cook5": 120_000,
+    "overcooked-cook5": 180_000,
     "intersection": 115_000,
     "intersection-entities": 115_000,
 }
