@@ -127,11 +127,12 @@ def rate(road_points: int, worlds: int, steps: int, repeats: int) -> dict:
 
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[world(road_points, seed) for seed in range(worlds)])
     state = jax.vmap(env.reset)(state)
-    seconds = []
+    seconds, busy = [], []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         shares = jax.block_until_ready(play(state, jax.random.key(1)))
         seconds.append(time.perf_counter() - start)
+        busy.append(time.process_time() - worked)
     ordered, amount = sorted(seconds[1:]), worlds * steps * OBJECTS
     return {
         "road_points": road_points,
@@ -140,6 +141,7 @@ def rate(road_points: int, worlds: int, steps: int, repeats: int) -> dict:
         "worlds": worlds,
         "objects": OBJECTS,
         "steps": steps,
+        "cores_used": sum(busy[1:]) / sum(seconds[1:]),
         "compile_s": seconds[0] - ordered[repeats // 2],
         **{name: float(share) for name, share in shares.items()},
     }
