@@ -205,6 +205,7 @@ def test_steps_of_all_processes_are_counted(stand_in, tmp_path):
     assert row["agent_steps_per_s"] <= most * row["processes"]
     assert row["processes"] == 1 or row["agent_steps_per_s"] > 1.3 * row["one_process"], "naps do not share a core"
     assert (row["collided"], row["offroad"]) == (0.0, 0.5)
+    assert row["cores_used"] < 0.5, "naps are no work"
     assert row["flags"].startswith("-O3")
 
 

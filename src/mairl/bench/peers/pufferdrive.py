@@ -74,13 +74,13 @@ DRIVER = r"""
 #define ROAD_FEATURES 7
 #endif
 
-typedef struct { double agent_steps, seconds; } Run;
+typedef struct { double agent_steps, seconds, busy; } Run;
 
 static unsigned long long draw = 88172645463325252ULL;
 
-static double now(void) {
+static double now(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
@@ -114,9 +114,10 @@ static void work(Drive **envs, int scenes, int processes, int repeats, double se
     for (int r = 0; r < repeats; r++) {
         atomic_fetch_add(ready, 1);
         while (atomic_load(ready) < processes * (r + 1)) sched_yield();
-        double begin = now(), stop = begin + seconds;
-        do runs[r].agent_steps += step(envs, scenes); while (now() < stop);
-        runs[r].seconds = now() - begin;
+        double begin = now(CLOCK_MONOTONIC), worked = now(CLOCK_PROCESS_CPUTIME_ID);
+        do runs[r].agent_steps += step(envs, scenes); while (now(CLOCK_MONOTONIC) < begin + seconds);
+        runs[r].seconds = now(CLOCK_MONOTONIC) - begin;
+        runs[r].busy = now(CLOCK_PROCESS_CPUTIME_ID) - worked;
     }
 }
 
@@ -162,16 +163,21 @@ int main(int argc, char **argv) {
         fprintf(stderr, "a process ended with status %d\n", failed);
         return 1;
     }
+    double cores = 0;
     printf("{\"rates\": [");
     for (int r = 0; r < repeats; r++) {
         double rate = 0;
-        for (int p = 0; p < processes; p++) rate += runs[p * repeats + r].agent_steps / runs[p * repeats + r].seconds;
+        for (int p = 0; p < processes; p++) {
+            Run *run = runs + p * repeats + r;
+            rate += run->agent_steps / run->seconds;
+            cores += run->busy / run->seconds / repeats;
+        }
         printf("%s%.1f", r ? ", " : "", rate);
     }
     int floats = EGO_FEATURES_CLASSIC + PARTNER_FEATURES * (MAX_AGENTS - 1);
     floats += ROAD_FEATURES * MAX_ROAD_SEGMENT_OBSERVATIONS;
-    printf("], \"observation_floats\": %d, \"episodes\": %.0f, \"collided\": %.4f, \"offroad\": %.4f}\n",
-           floats, logs->n, logs->collision_rate / logs->n, logs->offroad_rate / logs->n);
+    printf("], \"cores_used\": %.3f, \"observation_floats\": %d, \"episodes\": %.0f", cores, floats, logs->n);
+    printf(", \"collided\": %.4f, \"offroad\": %.4f}\n", logs->collision_rate / logs->n, logs->offroad_rate / logs->n);
     return 0;
 }
 """
@@ -263,7 +269,8 @@ def measured(
     scenarios: Iterable[Scenario], scenes: int, agents: int, seconds: float, repeats: int, folder: Path
 ) -> dict:
     """Rates in `scenes` scenes, the given ones in turn, with `agents` controlled vehicles in all, or as many as there
-    are; `collided` and `offroad` are the shares of episodes in which a vehicle did so.
+    are. `collided` and `offroad` are the shares of episodes in which a vehicle did so; `cores_used`, well below
+    `processes`, says that other work took part of the machine.
 
     Raises:
         Absent: see the message.
@@ -295,6 +302,7 @@ def measured(
         "range": [min(all_["rates"]), max(all_["rates"])],
         "one_process_range": [min(one["rates"]), max(one["rates"])],
         "processes": cores,
+        "cores_used": all_["cores_used"],
         "agents": sum(given),
         "scenes": len(maps),
         "different_scenes": len({path for path, _ in maps}),
