@@ -15,26 +15,36 @@ from mairl.cli.output import emit, finite
 
 
 def bench(
-    name: Annotated[Literal["games", "learn"], tyro.conf.Positional],
+    name: Annotated[Literal["games", "learn", "driving"], tyro.conf.Positional],
     *,
+    worlds: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     json: bool = False,
 ) -> None:
     """Measures speed on this machine. Leave it alone meanwhile: rates are medians of a few repeats.
 
     Args:
-        name: "games" (random play) or "learn" (training).
+        name: "games" (random play), "learn" (training) or "driving" (random driving).
+        worlds: for "driving": a STORE of real scenes to measure on as well.
         out: also write the result to this JSON file.
         json: print one JSON object.
     """
+
+    def note(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
     if name == "games":
         from mairl.bench.games import bench_games
 
         result = bench_games()
-    else:
+    elif name == "learn":
         from mairl.bench.learn import bench_learn
 
-        result = bench_learn(note=lambda text: print(text, file=sys.stderr, flush=True))
+        result = bench_learn(note=note)
+    else:
+        from mairl.bench.driving import bench_driving
+
+        result = bench_driving(None if worlds is None else str(worlds), note)
     today = datetime.date.today().isoformat()
     result = {"bench": name, "command": f"mairl bench {name} --json", "date": today, **provenance(), **result}
     if out is not None:
