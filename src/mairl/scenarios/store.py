@@ -9,7 +9,6 @@ Any Parquet reader can query them: `select avg(num_agents) from 'STORE/index.par
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -25,7 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mairl.core import folders
 from mairl.core.errors import InvalidData
+from mairl.core.folders import digest, sync
 from mairl.scenarios import codec
 from mairl.scenarios.schema import Scenario
 from mairl.scenarios.validate import validated
@@ -161,7 +162,7 @@ def _partial(path: Path) -> Path:
 
 
 def _appear(partial: Path, path: Path) -> None:
-    _sync(partial)
+    sync(partial)
     os.replace(partial, path)
 
 
@@ -202,15 +203,7 @@ def finish(folder: Path, facts: dict[str, Any]) -> None:
 
 def put_in_place(building: Path, path: Path) -> None:
     """Makes the finished folder STORE.partial/store the STORE, and takes STORE.partial away."""
-    for file in [*building.iterdir(), building]:
-        _sync(file)
-    old = path.with_name(path.name + ".old")
-    if path.exists():  # Moved aside, not deleted: a kill between the two renames loses nothing.
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(path, old)
-    os.rename(building, path)
-    _sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    folders.put_in_place(building, path)
     shutil.rmtree(building.parent, ignore_errors=True)
 
 
@@ -286,12 +279,6 @@ def validate(path: str | Path) -> dict[str, int]:
     return {name: store.facts[name] for name in ("scenarios", "agents", "valid_agent_steps")}
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def num_rows(file: Path) -> int:
     """Scenarios in a shard.
 
@@ -341,11 +328,3 @@ def _index(path: Path, facts: dict[str, Any]) -> pa.Table:
     if index.schema.names != codec.METADATA.names or index.num_rows != facts["scenarios"]:
         raise InvalidData(f"{path}/index.parquet does not fit metadata.json: import the scenarios again")
     return index
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
