@@ -50,6 +50,7 @@ class Store(Sequence[Scenario]):
         path: the STORE.
         facts: its `metadata.json`.
         metadata: one row a scenario, in the order of `[i]`; see `codec.METADATA`.
+        rows: `[i]`, the number of each among all of the STORE.
     """
 
     def __init__(self, path: str | Path, rows: np.ndarray | None = None):
@@ -57,11 +58,11 @@ class Store(Sequence[Scenario]):
         self.facts = read_facts(self.path)
         index = _index(self.path, self.facts)
         self._starts = np.cumsum([0, *[shard["scenarios"] for shard in self.facts["shards"]]])
-        self._rows = np.arange(index.num_rows) if rows is None else rows
+        self.rows = np.arange(index.num_rows) if rows is None else rows
         self.metadata: pa.Table = index if rows is None else index.take(pa.array(rows))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, i: int) -> Scenario: ...
@@ -74,10 +75,10 @@ class Store(Sequence[Scenario]):
             InvalidData: its shard is missing or damaged.
         """
         if isinstance(i, slice):
-            return Store(self.path, self._rows[i])
+            return Store(self.path, self.rows[i])
         if not -len(self) <= i < len(self):
             raise IndexError(f"scenario {i} of {len(self)} in {self.path}")
-        row = int(self._rows[i])
+        row = int(self.rows[i])
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
         return codec.decode(_read(self.path / self.facts["shards"][shard]["file"], row - int(self._starts[shard])))
 
@@ -90,12 +91,12 @@ class Store(Sequence[Scenario]):
         Raises:
             InvalidData: see `where.condition`.
         """
-        numbered = self.metadata.append_column("", pa.array(self._rows))
+        numbered = self.metadata.append_column("", pa.array(self.rows))
         kept = numbered.filter(condition(text, codec.METADATA))
         return Store(self.path, kept[""].to_numpy())
 
     def __reduce__(self):
-        return Store, (self.path, self._rows)
+        return Store, (self.path, self.rows)
 
 
 def open(path: str | Path) -> Store:
