@@ -12,23 +12,28 @@ import tyro
 
 from mairl.algorithms.run_folder import provenance
 from mairl.cli.output import emit, finite
+from mairl.core.errors import InvalidData
 
 
 def bench(
-    name: Annotated[Literal["games", "learn", "driving"], tyro.conf.Positional],
+    name: Annotated[Literal["games", "learn", "scenarios", "driving"], tyro.conf.Positional],
     *,
-    worlds: Path | None = None,
+    data: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     json: bool = False,
 ) -> None:
     """Measures speed on this machine. Leave it alone meanwhile: rates are medians of a few repeats.
 
     Args:
-        name: "games" (random play), "learn" (training) or "driving" (random driving).
-        worlds: for "driving": a STORE of real scenes to measure on as well.
+        name: "games" (random play), "learn" (training), "scenarios" (importing the Waymo Open Motion Dataset) or
+            "driving" (random driving).
+        data: for "scenarios": a TFRecord file of the dataset; for "driving": a STORE of scenarios. Default: made-up
+            scenes.
         out: also write the result to this JSON file.
         json: print one JSON object.
     """
+    if data is not None and name not in ("scenarios", "driving"):
+        raise InvalidData(f"--data is for scenarios and driving, not for {name}")
 
     def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -37,6 +42,10 @@ def bench(
         from mairl.bench.games import bench_games
 
         result = bench_games()
+    elif name == "scenarios":
+        from mairl.bench.scenarios import bench_scenarios
+
+        result = bench_scenarios(data)
     elif name == "learn":
         from mairl.bench.learn import bench_learn
 
@@ -44,9 +53,10 @@ def bench(
     else:
         from mairl.bench.driving import bench_driving
 
-        result = bench_driving(None if worlds is None else str(worlds), note)
+        result = bench_driving(None if data is None else str(data), note)
     today = datetime.date.today().isoformat()
-    result = {"bench": name, "command": f"mairl bench {name} --json", "date": today, **provenance(), **result}
+    command = f"mairl bench {name}{' --data PATH' if data is not None else ''} --json"
+    result = {"bench": name, "command": command, "date": today, **provenance(), **result}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(jsonlib.dumps(finite(result), indent=1))

@@ -50,7 +50,7 @@ def kinematics(worlds: Worlds, world, scene: Scene, ground: Float[Array, " agent
     n = worlds.num_agents
     agents = scene.of(n)
     around = partners(scene, worlds.length[world], worlds.width[world], worlds.height[world], n)
-    x, y, _, _, length, width, _ = jnp.moveaxis(around.features, 1, 0) * UNIT
+    x, y, _, _, length, _, _ = jnp.moveaxis(around.features, 1, 0) * UNIT
     half = worlds.length[world, :n, None] / 2
     way = around.present & around.level & (x > 0) & (jnp.abs(y) < LANE_HALF)
     gap = jnp.maximum(x - half - length / 2, 0.0)
