@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mairl.algorithms.spread import over_seeds, seed_mesh, spread
 from mairl.bench.peer import run_peer
 from mairl.bench.timing import Timing, measure
+from mairl.core.spaces import Discrete
 from mairl.driving.game import Driving
 from mairl.driving.load import load
 from mairl.driving.observe import FULL, SMALL, Sight
@@ -40,12 +41,13 @@ def rate(game: Driving, worlds: int, episodes: int = 2, repeats: int = 5) -> tup
     """Agent-steps a second of uniform random actions; `worlds` games side by side, spread evenly over all devices.
 
     Each step writes every agent's observation into the carry of the loop, so that it is computed and kept, as for a
-    learner; every agent is stepped and observed, those without a vehicle to drive as well, and only driven places count.
+    learner. All places for driven vehicles count; `share_driven` says how many of them hold one.
     """
     mesh = seed_mesh(worlds)
     devices = 1 if mesh is None else mesh.devices.size
     each = worlds // devices
-    space = game.action_space
+    assert isinstance(game.action_space, Discrete)
+    choices = game.action_space.n
     arrays, static = eqx.partition(game, eqx.is_array)
 
     def play(key, first, arrays):
@@ -54,7 +56,7 @@ def rate(game: Driving, worlds: int, episodes: int = 2, repeats: int = 5) -> tup
 
         def tick(carry, key):
             state, _ = carry
-            actions = jax.random.randint(key, (each, own.num_agents), 0, space.n, jnp.int32)
+            actions = jax.random.randint(key, (each, own.num_agents), 0, choices, jnp.int32)
             state, step = jax.vmap(lambda s, a: own.step(key, s, a))(state, actions)
             return (state, step.obs), (jnp.sum(step.reward), jnp.sum(step.mask))
 

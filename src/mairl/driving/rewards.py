@@ -56,8 +56,8 @@ REWARDS = {
     "rtr": RewardWeights(collision=-1.0, off_road=-1.0),
     "shaped": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0, progress=0.02),
 }
-"""`gpudrive`: as in GPUDrive (Kazemkhani et al. 2024). `rtr`: infractions only (Zhang et al. 2023, Eq. 20). `shaped`: the
-sparse one and the way to the goal."""
+"""`gpudrive`: as in GPUDrive (Kazemkhani et al. 2024). `rtr`: infractions only (Zhang et al. 2023, Eq. 20). `shaped`:
+the sparse one and the way to the goal."""
 
 
 def weights_of(reward: str | RewardWeights) -> RewardWeights:

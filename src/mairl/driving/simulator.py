@@ -194,8 +194,8 @@ def happened(worlds: Worlds, rules: Rules, before: State, after: State) -> tuple
     if rules.wrong_way:
         wrong = wrong_way(*road(worlds.grid.others, rows, agents, after.ground), now.speed)
     goal = at_goal(worlds, rules, after) & ~after.reached
-    parts = (part & concerned for part in (goal, hit, off, red, wrong))
-    return Events(*parts, edge_distance), rise
+    goal, hit, off, red, wrong = (part & concerned for part in (goal, hit, off, red, wrong))
+    return Events(goal, hit, off, red, wrong, edge_distance), rise
 
 
 def at_goal(worlds: Worlds, rules: Rules, state: State) -> Bool[Array, " agent"]:

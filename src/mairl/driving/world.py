@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -164,10 +165,10 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
     lights = max(len(scene.stop) for scene in scenes)
     placed = [_placed(scene, num_agents, num_others) for scene in scenes]
 
-    def stacked(values, dtype) -> Array:
+    def stacked(values, dtype: Any) -> Array:
         return jnp.asarray(np.stack(values).astype(dtype))
 
-    def each(make, dtype=np.float32) -> Array:
+    def each(make, dtype: Any = np.float32) -> Array:
         return stacked([make(scene, slots) for scene, slots in zip(scenes, placed, strict=True)], dtype)
 
     def log(scene: _Scene, slots: Slots) -> np.ndarray:
@@ -251,7 +252,7 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
         raise InvalidData(
             f"{scenario.scenario_id}: driving would begin at step {start}, and the log ends at step {log.shape[0] - 1}"
         )
-    valid = log[:, LOG.index("valid")] > 0
+    valid: np.ndarray = log[:, LOG.index("valid")] > 0
     last = valid.shape[0] - 1 - np.argmax(valid[::-1], axis=0)
     final = log[last, :, np.arange(log.shape[2])].T
     end = dict(zip(LOG, final, strict=True))

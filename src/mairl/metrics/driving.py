@@ -25,7 +25,8 @@ BINS = {
     "lateral_offset": (-3.0, 3.0, 24),
     "lead_distance": (0.0, 50.0, 25),
 }
-"""Least and greatest value and number of bins of each histogram (m/s², m/s, m, m); values beyond count in the last bins."""
+"""Least and greatest value and number of bins of each histogram (m/s², m/s, m, m); what lies beyond counts in the last
+bins."""
 
 LANE_HALF = 2.0
 """Metres aside within which somebody ahead is in the way."""
@@ -146,7 +147,7 @@ def driving_metrics(game: Driving, policy: Policy, seed: int = 0, greedy: bool =
 def _distances(played: Driven) -> dict[str, float | None]:
     ever = played.compared.any(0)
     last = played.compared.shape[0] - 1 - np.argmax(played.compared[::-1], axis=0)
-    error = np.take_along_axis(played.error, last[None, :, :, None], 0)[0][ever]
+    error = np.take_along_axis(np.asarray(played.error), last[None, :, :, None], 0)[0][ever]
     if not len(error):
         return {"fde": None, "ate": None, "cte": None}
     along, across = np.abs(error).mean(0)

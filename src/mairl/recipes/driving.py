@@ -1,0 +1,220 @@
+"""Experts that drive: first copied from logs, then improved by PPO in self-play.
+
+python -m mairl.recipes.driving -o FOLDER [--data STORE]     an expert, and experts.json beside it
+
+All vehicles share one network. The first stage copies the actions that keep each vehicle to its log, recorded with some
+disturbance so that the ways back are shown too; the second is PPO on the shaped reward, in the same worlds, with
+everybody who can be driven driven by the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from mairl.algorithms.bc import BC
+from mairl.algorithms.fit import Fit, fit
+from mairl.algorithms.ppo import PPO
+from mairl.algorithms.run_folder import provenance
+from mairl.core.errors import InvalidGame
+from mairl.core.learned import Learned
+from mairl.driving.game import Driving
+from mairl.driving.load import load, scenarios_of
+from mairl.driving.observe import Sight
+from mairl.driving.record import record_logs
+from mairl.driving.road_grid import GridConfig
+from mairl.driving.world import WorldConfig
+from mairl.games import make_game
+from mairl.metrics.driving import driving_metrics
+from mairl.networks.build import NetworkConfig
+
+NETWORK = NetworkConfig(kind="mlp", width=192, depth=2, activation="relu", shared=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivingRecipe:
+    """How an expert is trained.
+
+    Attributes:
+        noise: levels of disturbance at which logs are copied; each world is recorded once for each.
+        copies: of `copying.updates` gradient updates.
+        copying: the learner of the first stage.
+        warm_up: PPO iterations in which the critic learns what the copied policy earns; the policy is then put back.
+        driving: the learner of the second stage.
+        steps: of PPO, environment steps (of all vehicles of a world at once).
+    """
+
+    noise: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1)
+    copies: int = 320
+    copying: BC = BC(learning_rate=1e-3, weight_decay=1e-2, batch=96, network=NETWORK)
+    warm_up: int = 15
+    driving: PPO = PPO(
+        discount=0.98,
+        learning_rate=3e-4,
+        entropy=0.001,
+        epochs=2,
+        minibatches=4,
+        share=0.5,
+        num_envs=64,
+        num_steps=32,
+        network=NETWORK,
+    )
+    steps: int = 2_000_000
+
+
+def train_driver(
+    game: Driving,
+    recipe: DrivingRecipe = DrivingRecipe(),
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Learned:
+    """An expert for all vehicles of a game.
+
+    Args:
+        steps: of PPO, if not the recipe's.
+        out: run folder of the PPO stage, so that it can be resumed; its copy of the first stage lies beside it.
+        resume: go on from what `out` has.
+    """
+    steps = recipe.steps if steps is None else steps
+    size = recipe.driving.num_envs * recipe.driving.num_steps
+    start = None
+    if not (resume and out is not None and out.with_name(out.name + ".partial").exists()):
+        data = record_logs(game, jax.random.key(seed + 100), noise=recipe.noise)
+        common: dict[str, Any] = {"seeds": [seed], "select": "last", "episodes": 0, "held_out": None}
+        copied = fit(recipe.copying, game, data, budget=recipe.copies, evaluations=4, progress=progress, **common)
+        warm = fit(recipe.driving, game, None, budget=size * recipe.warm_up, evaluations=1, **common)
+        start = _with_policy(warm, copied)
+    ppo = dataclasses.replace(recipe.driving, anneal_updates=max(1, steps // size))
+    result = fit(
+        ppo,
+        game,
+        None,
+        budget=steps,
+        seeds=[seed],
+        select="last",
+        episodes=0,
+        evaluations=20,
+        start=start,
+        out=out,
+        resume=resume,
+        progress=progress,
+    )
+    return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned)
+
+
+def _with_policy(warm: Fit, copied: Fit):
+    """The critic of one state and the policy of another, its optimiser as at the beginning."""
+    state = eqx.tree_at(lambda s: s.policy, warm.state, copied.learned.policy)
+    fresh = jax.tree.map(lambda x: jnp.zeros_like(x) if eqx.is_array(x) else x, state.opt_state)
+    return eqx.tree_at(lambda s: s.opt_state, state, fresh)
+
+
+SIGHT = Sight(partners=8, edges=32, others=32)
+"""What these experts see: a small set."""
+
+
+def driving_game(data: str, count: int, seed: int, agents: int, others: int) -> tuple[Driving, int]:
+    """Worlds of a STORE or made up (see `mairl.driving.load.scenarios_of`), with what experts see; and how many
+    vehicles start in an infraction and are not driven."""
+    scenarios = scenarios_of(data, count, seed)
+    config = WorldConfig(num_agents=agents, num_others=others, grid=GridConfig(edges=64, others=SIGHT.others))
+    worlds, _, excluded = load(scenarios, config)
+    return Driving(worlds, sight=SIGHT, reward="shaped"), excluded
+
+
+def row(kind: str, game: Driving, learned: Learned, steps: int, wall_s: float, **facts) -> dict[str, Any]:
+    """A row of experts.json: the sampled policy's rates over ten rollouts of every world."""
+    runs = [driving_metrics(game, learned.policy, seed) for seed in range(10)]
+
+    def mean(name: str) -> float:
+        return float(sum(run[name] for run in runs) / len(runs))
+
+    return {
+        "worlds": kind,
+        "controlled_agents": runs[0]["controlled_agents"],
+        "goal_rate": mean("goal_rate"),
+        "collision_rate": mean("collision_rate"),
+        "offroad_rate": mean("off_road_rate"),
+        "infraction_rate": mean("infraction_rate"),
+        "steps": steps,
+        "device": jax.devices()[0].device_kind,
+        "wall_s": wall_s,
+        **facts,
+    }
+
+
+def main() -> None:
+    """Trains an expert, measures it where it was trained and on worlds that it has not seen, and writes both down."""
+    parser = argparse.ArgumentParser(prog="python -m mairl.recipes.driving", description=main.__doc__)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the expert; experts.json grows there")
+    parser.add_argument("--data", default="generated", help="a STORE of scenarios; default: made-up ones")
+    parser.add_argument("--count", type=int, default=64, help="worlds to train in; 0: all of a STORE")
+    parser.add_argument("--agents", type=int, default=16, help="places for driven vehicles")
+    parser.add_argument("--others", type=int, default=16, help="places for what replays its log")
+    parser.add_argument("--steps", type=int, default=DrivingRecipe().steps)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    options = parser.parse_args()
+    start = time.perf_counter()
+    game, excluded = driving_game(options.data, options.count, options.seed, options.agents, options.others)
+    made_up = options.data == "generated"
+    name = "generated" if made_up else "womd"
+    learned = train_driver(
+        game,
+        seed=options.seed,
+        steps=options.steps,
+        out=options.out / f"run-{name}",
+        resume=options.resume,
+        progress=True,
+    )
+    wall_s = time.perf_counter() - start
+    learned.save(options.out / f"expert-{name}")
+    facts = {"command": " ".join(["python -m mairl.recipes.driving", *sys.argv[1:]]), **provenance()}
+    # Vehicles' steps: places without a vehicle are not counted.
+    steps = round(options.steps * float(jnp.mean(jnp.sum(game.worlds.driven, axis=1))))
+    shared = {"excluded_agents": excluded, "num_worlds": len(game.worlds), **facts}
+    rows = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
+    if made_up:
+        first = options.seed + 10_000
+        unseen, left = driving_game("generated", options.count, first, options.agents, options.others)
+        shared |= {"excluded_agents": left, "num_worlds": len(unseen.worlds)}
+        rows.append(row(name, unseen, learned, steps, wall_s, held_out=True, **shared))
+    path = options.out / "experts.json"
+    kept = json.loads(path.read_text()) if path.exists() else []
+    kept = [old for old in kept if old["worlds"] != name]
+    path.write_text(json.dumps(kept + rows, indent=1))
+    for each in rows:
+        where = "unseen worlds" if each["held_out"] else "training worlds"
+        print(
+            f"{name}, {where}: goals {each['goal_rate']:.3f}, infractions {each['infraction_rate']:.3f} of "
+            f"{each['controlled_agents']} vehicles"
+        )
+
+
+def expert_game(name: str) -> Driving:
+    """The game of an id that starts with "driving".
+
+    Raises:
+        InvalidGame: another game.
+    """
+    game = make_game(name)
+    if not isinstance(game, Driving):
+        raise InvalidGame(f"{name} is no game of driving")
+    return game
+
+
+if __name__ == "__main__":
+    main()
