@@ -18,9 +18,11 @@ LANE_REACH = 2.5
 """Metres from a lane's centreline within which a vehicle is on it, for driving the wrong way."""
 
 
-def collided(around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]) -> Bool[Array, " agent"]:
-    """Whether an agent's box, of this length and width in metres, overlaps with anybody's on its level (separating
-    axes, exact)."""
+def overlaps(
+    around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]
+) -> Bool[Array, "agent partner"]:
+    """Whose box overlaps with each agent's, of this length and width in metres, on its level (separating axes,
+    exact)."""
     x, y, co, so, lo, wo = (around.features[:, PARTNER.index(n)] for n in ("x", "y", "cos", "sin", "length", "width"))
     la, wa, lb, wb = 0.5 * PER_UNIT * length[:, None], 0.5 * PER_UNIT * width[:, None], lo / 2, wo / 2
     c, s = jnp.abs(co), jnp.abs(so)
@@ -30,7 +32,14 @@ def collided(around: Partners, length: Float[Array, " agent"], width: Float[Arra
         & (jnp.abs(x * co + y * so) < lb + la * c + wa * s)
         & (jnp.abs(y * co - x * so) < wb + la * s + wa * c)
     )
-    return jnp.any(hit & around.level & around.present, axis=-1)
+    return hit & around.level & around.present
+
+
+def collided(
+    around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]
+) -> Bool[Array, " agent"]:
+    """Whether an agent's box overlaps with anybody's."""
+    return jnp.any(overlaps(around, length, width), axis=-1)
 
 
 def off_road(

@@ -252,7 +252,7 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
         raise InvalidData(
             f"{scenario.scenario_id}: driving would begin at step {start}, and the log ends at step {log.shape[0] - 1}"
         )
-    valid: np.ndarray = log[:, LOG.index("valid")] > 0
+    valid = np.greater(log[:, LOG.index("valid")], 0)
     last = valid.shape[0] - 1 - np.argmax(valid[::-1], axis=0)
     final = log[last, :, np.arange(log.shape[2])].T
     end = dict(zip(LOG, final, strict=True))
