@@ -80,6 +80,7 @@ class Stream(Iterator[Item], Generic[Item]):
 
     def __next__(self) -> Item:
         if self._epochs is not None and self._position >= self._epochs * self.epoch_length:
+            self.close()
             raise StopIteration
         if self._iterator is None:
             self._iterator = self._begin()
