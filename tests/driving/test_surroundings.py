@@ -16,12 +16,14 @@ from mairl.driving.surroundings import PARTNER, ROAD, UNIT, Scene, partners, roa
 shapely = pytest.importorskip("shapely")
 
 
-def random_scene(rng, slots, reach=30.0):
-    heading = rng.uniform(-np.pi, np.pi, slots)
-    values = [rng.uniform(-reach, reach, slots), rng.uniform(-reach, reach, slots), np.zeros(slots)]
-    values += [np.cos(heading), np.sin(heading), rng.uniform(-3, 20, slots)]
-    scene = Scene(*(jnp.asarray(v, jnp.float32) for v in values), jnp.asarray(rng.random(slots) < 0.9))
-    length, width = rng.uniform(0.5, 12, slots), rng.uniform(0.5, 3, slots)
+def random_scene(rng, *shape, reach=30.0):
+    heading = rng.uniform(-np.pi, np.pi, shape)
+    values = [rng.uniform(-reach, reach, shape), rng.uniform(-reach, reach, shape), np.zeros(shape)]
+    values += [np.cos(heading), np.sin(heading), rng.uniform(-3, 20, shape)]
+    x, y, z, c, s, speed = (jnp.asarray(v, jnp.float32) for v in values)
+    there = jnp.asarray(rng.random(shape) < 0.9)
+    scene = jax.vmap(Scene)(x, y, z, c, s, speed, there) if len(shape) > 1 else Scene(x, y, z, c, s, speed, there)
+    length, width = rng.uniform(0.5, 12, shape), rng.uniform(0.5, 3, shape)
     return scene, jnp.asarray(length, jnp.float32), jnp.asarray(width, jnp.float32), heading
 
 
@@ -42,8 +44,7 @@ def test_collisions_are_shapelys():
     """2,000 scenes of 52 boxes: 102,000 pairs with the first, plus those of another."""
     rng = np.random.default_rng(0)
     agents, slots, scenes = 1, 52, 2000
-    made = [random_scene(rng, slots) for _ in range(scenes)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *[m[:3] for m in made])
+    *stacked, heading = random_scene(rng, scenes, slots)
 
     @jax.jit
     @jax.vmap
@@ -53,7 +54,6 @@ def test_collisions_are_shapelys():
     found = np.asarray(hits(*stacked))
     order = np.asarray(without_self(jnp.arange(slots), agents))[0]
     x, y, length, width = (np.asarray(v, np.float64) for v in (stacked[0].x, stacked[0].y, stacked[1], stacked[2]))
-    heading = np.stack([m[3] for m in made])
     own = boxes(x[:, 0], y[:, 0], heading[:, 0], length[:, 0], width[:, 0])[:, None]
     other = boxes(x[:, order], y[:, order], heading[:, order], length[:, order], width[:, order])
     depth = shapely.area(shapely.intersection(own, other))

@@ -35,9 +35,7 @@ def overlaps(
     return hit & around.level & around.present
 
 
-def collided(
-    around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]
-) -> Bool[Array, " agent"]:
+def collided(around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]) -> Bool[Array, " agent"]:
     """Whether an agent's box overlaps with anybody's."""
     return jnp.any(overlaps(around, length, width), axis=-1)
 
