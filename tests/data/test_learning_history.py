@@ -100,7 +100,7 @@ def test_recordings_must_belong_to_the_policies(recordings):
 
 def test_damage_is_named(tmp_path):
     save_history(learning_history(tables()), tmp_path / "h")
-    with pytest.raises(InvalidData, match="history.json is missing: is "):
+    with pytest.raises(InvalidData, match="is missing: is "):
         load_history(tmp_path / "none")
     arrays = tmp_path / "h" / "arrays.npz"
     whole = arrays.read_bytes()

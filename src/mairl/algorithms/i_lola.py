@@ -108,7 +108,7 @@ def _fit_family(game, history, family, look_aheads, validation, start) -> Recove
     if family in ANTICIPATING and len(look_aheads) > 1 and missed(best) > SOLVED:
         polished = _fit(seen, target, best.weights, best.look_ahead, family, True, 50)
         best = polished if missed(polished) < missed(best) else best
-    return _result(game, seen, best, family, missed(best))
+    return recovered(game, seen, best, family, missed(best))
 
 
 def _fit(seen: UpdateModel, target, start, look_ahead: float, family: str, free: bool, most: int) -> Fit:
@@ -117,7 +117,8 @@ def _fit(seen: UpdateModel, target, start, look_ahead: float, family: str, free:
     return gauss_newton(seen, target, start, look_ahead, free_look_ahead=free, max_iterations=most)
 
 
-def _result(game: LinearGame, seen: UpdateModel, fit: Fit, family: str, held_out: float) -> Recovered:
+def recovered(game: LinearGame, seen: UpdateModel, fit: Fit, family: str, held_out: float | None) -> Recovered:
+    """A fit with what it leaves open: of each agent's reward, the directions that move nobody's policy."""
     slopes = seen.jacobian(fit.weights, fit.look_ahead)
     spaces = free_directions(slopes, game.num_agents, game.num_features)
     weights = np.stack([w - space @ (space.T @ w) for w, space in zip(fit.weights, spaces)])

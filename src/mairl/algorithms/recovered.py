@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from mairl.ops.learners import LEARNERS
 from mairl.ops.least_squares import cosine, project_out
-from mairl.ops.linear_game import LinearGame
+from mairl.ops.linear_game import LinearGame, centred
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +47,7 @@ class Recovered:
         self, game: LinearGame, logits: Float[np.ndarray, "agent state action"]
     ) -> Float[np.ndarray, "agent state action"]:
         """The logits after one more step from `logits`."""
-        with jax.enable_x64(True):
-            change = LEARNERS[self.family](game, np.asarray(logits, np.float64), self.weights, self.look_ahead or 0.0)
-            return logits + np.asarray(change)
+        return next_logits(self.family, game, logits, self.weights, self.look_ahead or 0.0)
 
     def cosines(self, truth: Float[np.ndarray, "agent feature"]) -> list[float | None]:
         """How well each agent's reward agrees with the true one in direction, without what cannot be told."""
@@ -57,6 +56,24 @@ class Recovered:
     def identified(self, weights: Float[np.ndarray, "agent feature"]) -> Float[np.ndarray, "agent feature"]:
         """Rewards without what this history cannot tell: compare these."""
         return np.stack([project_out(w, space) for w, space in zip(np.asarray(weights, float), self.null_space)])
+
+
+def next_logits(
+    family: str,
+    game: LinearGame,
+    logits: Float[np.ndarray, "agent state action"],
+    weights: Float[np.ndarray, "agent feature"],
+    look_ahead: float,
+) -> Float[np.ndarray, "agent state action"]:
+    """The logits after one step of a learner, with mean 0 over the actions; in float64."""
+    logits = centred(np.asarray(logits, np.float64))
+    with jax.enable_x64(True):
+        return logits + np.asarray(_step(family)(game, logits, weights, look_ahead))
+
+
+@cache
+def _step(family: str):
+    return jax.jit(LEARNERS[family])
 
 
 def open_directions(null_space) -> tuple[str, ...]:
