@@ -27,9 +27,15 @@ def test_it_is_the_shortest_solution(seed, rows, unknowns, rank):
 
 
 def test_scales_of_columns_do_not_hide_them():
-    design = np.diag([1.0, 1e-13])
-    assert least_squares(design, np.ones(2)).rank == 2
+    assert least_squares(np.diag([1.0, 1e-11]), np.ones(2)).rank == 2
     assert null_space(np.array([[1e-13, 1e-13], [1.0, 1.0]])).shape == (2, 1)
+
+
+def test_columns_of_rounding_are_none():
+    found = least_squares(np.diag([1.0, 1e-15]), np.ones(2))
+    assert found.rank == 1
+    np.testing.assert_allclose(found.solution, [1, 0])
+    np.testing.assert_allclose(np.abs(found.null_space[:, 0]), [0, 1])
 
 
 def test_cosines_do_not_see_what_is_projected_out():

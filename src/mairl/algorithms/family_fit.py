@@ -64,11 +64,13 @@ def alternate(
             columns = slice(i * features, (i + 1) * features)
             design = model.jacobian(weights, look_ahead)[:, columns]
             rest = target - model.changes(weights, look_ahead) + design @ weights[i]
+            if not (np.all(np.isfinite(design)) and np.all(np.isfinite(rest))):
+                _check(np.nan, most, look_ahead)
             weights[i] = least_squares(design, rest).solution
         sweeps += 1
         after = float(np.sum((target - model.changes(weights, look_ahead)) ** 2)) / size
         _check(after, most, look_ahead)
-        if after < SOLVED or before - after <= tolerance * before:
+        if after < SOLVED or after > (1 - tolerance) * before:
             break
         before = after
     return Fit(weights, look_ahead, after, sweeps)
@@ -103,6 +105,8 @@ def gauss_newton(
     steps = 0
     while steps < max_iterations and before > SOLVED:
         slopes = model.jacobian(weights, look_ahead)
+        if not np.all(np.isfinite(slopes)):
+            _check(np.nan, most, look_ahead)
         move = least_squares(slopes if free_look_ahead else slopes[:, :-1], rest).solution
         if not free_look_ahead:
             move = np.append(move, 0.0)

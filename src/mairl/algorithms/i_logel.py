@@ -28,5 +28,6 @@ def i_logel(
         InvalidGame: policies of another game.
         Unsupported: the policies do not change, or step sizes that are not positive.
     """
-    changes = np.diff(history.logits(), axis=0)
-    return from_jacobians(gradient_jacobians(game, history), changes, step_sizes, known, max_iterations)
+    logits = history.logits()
+    changes = np.diff(logits, axis=0)
+    return from_jacobians(gradient_jacobians(game, logits[:-1]), changes, step_sizes, known, max_iterations)

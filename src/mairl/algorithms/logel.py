@@ -43,9 +43,9 @@ def logel(
     """
     if game.num_agents != 1:
         raise InvalidGame(f"LOGEL explains one learner, the game has {game.num_agents}: use i_logel")
-    return from_jacobians(
-        gradient_jacobians(game, history), np.diff(history.logits(), axis=0), step_sizes, known, max_iterations
-    )
+    logits = history.logits()
+    changes = np.diff(logits, axis=0)
+    return from_jacobians(gradient_jacobians(game, logits[:-1]), changes, step_sizes, known, max_iterations)
 
 
 def from_jacobians(
@@ -86,9 +86,10 @@ def from_jacobians(
     )
 
 
-def gradient_jacobians(game: LinearGame, history: LearningHistory) -> Float[np.ndarray, "step agent row feature"]:
-    """G_i(θ_t) = ∂(∇_i J_i) / ∂ω_i of each agent before each step, exactly; rows are (state, action)."""
-    logits = history.logits()[:-1]
+def gradient_jacobians(
+    game: LinearGame, logits: Float[np.ndarray, "step agent state action"]
+) -> Float[np.ndarray, "step agent row feature"]:
+    """G_i(θ_t) = ∂(∇_i J_i) / ∂ω_i of each agent in each joint policy, exactly; rows are (state, action)."""
     want = (game.num_agents, game.num_states, game.num_actions)
     if logits.shape[1:] != want:
         raise InvalidGame(f"policies are {logits.shape[1:]} = (agents, states, actions), the game is {want}")
@@ -142,8 +143,8 @@ def _unknown(agent: int, jacobians, changes, max_iterations: int):
         sizes = sizes / sizes.mean()
         solved = _known(jacobians, changes, sizes)
         iterations += 1
-        gained = before - solved.relative_residual
-        if iterations >= max_iterations or gained <= 1e-9 * before or solved.relative_residual < 1e-28:
+        settled = solved.relative_residual > (1 - 1e-9) * before or solved.relative_residual < 1e-28
+        if settled or iterations >= max_iterations:
             break
         before = solved.relative_residual
         pushes = jacobians @ solved.solution

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from mairl.ops.learners import LEARNERS
+from mairl.ops.learners.step import next_logits
 from mairl.ops.least_squares import cosine, project_out
-from mairl.ops.linear_game import LinearGame, centred
+from mairl.ops.linear_game import LinearGame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +54,6 @@ class Recovered:
     def identified(self, weights: Float[np.ndarray, "agent feature"]) -> Float[np.ndarray, "agent feature"]:
         """Rewards without what this history cannot tell: compare these."""
         return np.stack([project_out(w, space) for w, space in zip(np.asarray(weights, float), self.null_space)])
-
-
-def next_logits(
-    family: str,
-    game: LinearGame,
-    logits: Float[np.ndarray, "agent state action"],
-    weights: Float[np.ndarray, "agent feature"],
-    look_ahead: float,
-) -> Float[np.ndarray, "agent state action"]:
-    """The logits after one step of a learner, with mean 0 over the actions; in float64."""
-    logits = centred(np.asarray(logits, np.float64))
-    with jax.enable_x64(True):
-        return logits + np.asarray(_step(family)(game, logits, weights, look_ahead))
-
-
-@cache
-def _step(family: str):
-    return jax.jit(LEARNERS[family])
 
 
 def open_directions(null_space) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from mairl.algorithms.logel import gradient_jacobians
 from mairl.ops.learners import LEARNERS
+from mairl.ops.learners.step import compiled_step
 from mairl.ops.linear_game import LinearGame
 
 BILINEAR = ("naive", "lola-taylor", "first-order-complete")
@@ -55,7 +57,7 @@ class Differentiated:
     def changes(self, weights, look_ahead):
         """See `UpdateModel`."""
         with jax.enable_x64(True):
-            run = _changes(self.family)
+            run = compiled_step(self.family)
             return np.concatenate([np.asarray(run(self.game, t, weights, look_ahead)).ravel() for t in self.logits])
 
     def jacobian(self, weights, look_ahead):
@@ -75,11 +77,10 @@ class Bilinear:
 
     def __init__(self, game: LinearGame, logits: Float[np.ndarray, "step agent state action"], family: str):
         agents, features = game.num_agents, game.num_features
+        self.gains = gradient_jacobians(game, logits)
         self.couplings: dict[tuple[int, int], np.ndarray] = {}
         with jax.enable_x64(True):
             values = _on_basis(family)
-            alone = [np.asarray(values(game, t, _basis_alone(agents, features), 0.0)) for t in logits]
-            self.gains = np.stack([np.moveaxis(x.reshape(features, agents, -1), 0, -1) for x in alone])
             for i in range(agents if family != "naive" else 0):
                 for j in set(range(agents)) - {i}:
                     pairs = [np.asarray(values(game, t, _basis_pairs(agents, features, i, j), 1.0)) for t in logits]
@@ -111,11 +112,6 @@ class Bilinear:
 
 
 @cache
-def _changes(family: str):
-    return jax.jit(LEARNERS[family])
-
-
-@cache
 def _jacobian(family: str):
     learner = LEARNERS[family]
 
@@ -132,11 +128,6 @@ def _jacobian(family: str):
 def _on_basis(family: str):
     """The family's step for a stack of rewards: `[stack, agent, state, action]`."""
     return jax.jit(jax.vmap(LEARNERS[family], in_axes=(None, None, 0, None)))
-
-
-def _basis_alone(agents: int, features: int):
-    """[feature, agent, feature]: everybody wants feature k."""
-    return np.broadcast_to(np.eye(features)[:, None], (features, agents, features))
 
 
 def _basis_pairs(agents: int, features: int, i: int, j: int):

@@ -14,6 +14,9 @@ from mairl.core.errors import InvalidData
 RANK_TOLERANCE = 1e-10
 """Pivots below this share of the largest count as 0, after columns have been scaled to length 1."""
 
+NOISE = 1e-13
+"""Columns below this share of the longest are rounding, and count as 0."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LeastSquares:
@@ -93,8 +96,9 @@ def _decompose(design, tolerance: float):
     """
     unknowns = design.shape[1]
     scale = np.linalg.norm(design, axis=0)
-    seen = np.where(scale > 0, scale, 1.0)
-    factors: Any = qr(design / seen, mode="economic", pivoting=True)
+    heard = scale > NOISE * scale.max(initial=0.0)
+    seen = np.where(heard, scale, 1.0)
+    factors: Any = qr(np.where(heard, design / seen, 0.0), mode="economic", pivoting=True)
     basis, triangle, order = factors
     sizes = np.abs(np.diagonal(triangle))
     rank = int(np.sum(sizes > tolerance * max(sizes.max(initial=0.0), np.finfo(float).tiny)))

@@ -52,6 +52,7 @@ class LinearGame(eqx.Module):
         """
         n, states, actions = tables.num_agents, tables.num_states, tables.num_actions
         features = np.asarray(features, np.float64)
+        given = features.shape
         if features.ndim == 2:
             features = np.broadcast_to(features, (n, *features.shape))
         if features.ndim == 3 and n > 0 and features.shape[:2] == (n, states):
@@ -60,7 +61,7 @@ class LinearGame(eqx.Module):
         fits = features.ndim == n + 3 and all(have in (1, need) for have, need in zip(features.shape[1:], want[1:-1]))
         if not fits or (features.shape[0], features.shape[-2]) != (states, n):
             raise InvalidGame(
-                f"features have shape {features.shape}; give [state, feature], [agent, state, feature] or "
+                f"features have shape {given}; give [state, feature], [agent, state, feature] or "
                 f"[state, action of each agent (or 1), agent, feature] with {states} states, {actions} actions "
                 f"and {n} agents"
             )

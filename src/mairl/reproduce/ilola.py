@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.algorithms.i_lola import i_lola
-from mairl.algorithms.recovered import next_logits
 from mairl.algorithms.run_folder import provenance
 from mairl.core.errors import Unsupported
 from mairl.data.learning_history import LearningHistory, learning_history
 from mairl.games.tabular.ma_lfl_grid import ma_lfl_features, ma_lfl_grid
 from mairl.ops.learners import ANTICIPATING, LEARNERS
+from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame, centred
 from mairl.reproduce.mamql import write_result
 

@@ -24,13 +24,13 @@ from mairl.algorithms.i_lola import i_lola
 from mairl.algorithms.i_lola_cmaes import i_lola_cmaes
 from mairl.algorithms.logel import logel
 from mairl.algorithms.ma_lfl import ma_lfl
-from mairl.algorithms.recovered import next_logits
+from mairl.algorithms.update_model import BILINEAR
 from mairl.data.learning_history import LearningHistory, learning_history
 from mairl.games.tabular.ma_lfl_grid import ma_lfl_features, ma_lfl_grid
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill, update_divergence
 from mairl.metrics.reward_distance import pearson
 from mairl.ops.equilibrium import evaluate
-from mairl.ops.learners import LEARNERS
+from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 from mairl.ops.occupancy import state_occupancy
 from mairl.ops.tables import Tables, expect_others
@@ -42,7 +42,6 @@ INDUCED_STEPS = 50
 INDUCED_TEMPERATURE = 2.0
 """In standard deviations of the reward. Colder agents circle in the disjoint game, and end here or there."""
 
-GRADIENT_FAMILIES = tuple(name for name in LEARNERS if name != "ma-spi")
 
 Predict = Callable[[Float[np.ndarray, "agent state action"]], Float[np.ndarray, "agent state action"]]
 
@@ -134,8 +133,8 @@ def by_i_logel(case: Case) -> Answer:
 
 
 def by_i_lola(case: Case) -> Answer:
-    """I-LOLA; its family is chosen among learners by gradients. Beside stands whether soft improvement would be found."""
-    answer = _parametric(case, lambda game: i_lola(game, case.seen, families=GRADIENT_FAMILIES, validation=VALIDATION))
+    """I-LOLA, its family chosen among the bilinear ones. Beside it: would soft improvement have been found?"""
+    answer = _parametric(case, lambda game: i_lola(game, case.seen, families=BILINEAR, validation=VALIDATION))
     improvers = i_lola(case.features, case.seen, families=("ma-spi",), validation=VALIDATION)
     better = (improvers.held_out or 0.0) < answer.extra["held_out"]
     return dataclasses.replace(
