@@ -64,8 +64,8 @@ def test_the_wrong_family_finds_wrong_rewards():
     assert min(taylor.cosines(Small.truth)) < 0.99
     # First order in full is nearer; it is not the thing itself.
     complete = i_lola(Small.game, history, families=("first-order-complete",))
-    assert 1e-6 < complete.relative_residual < taylor.relative_residual / 5
-    assert min(taylor.cosines(Small.truth)) < min(complete.cosines(Small.truth)) < 1 - 1e-6
+    assert 1e-4 < complete.relative_residual < taylor.relative_residual
+    assert min(complete.cosines(Small.truth)) < 1 - 1e-4
 
 
 @pytest.mark.parametrize("family", BILINEAR)

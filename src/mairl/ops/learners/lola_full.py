@@ -27,4 +27,4 @@ def lola_full(
 
         return jax.grad(surrogate)(logits)[i]
 
-    return jnp.stack([one(i, pairs[i]) for i in range(agents)])
+    return jax.vmap(one)(jnp.arange(agents), pairs)

@@ -28,5 +28,4 @@ def lola_taylor(
         value = jax.grad(lambda theta: jnp.sum(wanted * own_gradients(game, theta, weights)))
         return value(logits)[i]
 
-    shaped = [shaping(i, pairs[i][:, None, None] * gradients[i]) for i in range(agents)]
-    return own(gradients) + jnp.stack(shaped)
+    return own(gradients) + jax.vmap(shaping)(jnp.arange(agents), pairs[..., None, None] * gradients)

@@ -27,4 +27,4 @@ def lookahead(
         imagined = logits + ahead[:, None, None] * steps
         return jax.grad(lambda theta: returns(game, theta, weights)[i])(imagined)[i]
 
-    return jnp.stack([one(i, pairs[i]) for i in range(agents)])
+    return jax.vmap(one)(jnp.arange(agents), pairs)
