@@ -22,7 +22,7 @@ MAY = {
     "recipes": {"core", "ops", "data", "networks", "games", "algorithms", "metrics"},
     "report": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms", "metrics", "recipes"},
     "reproduce": {"core", "ops", "data", "networks", "games", "algorithms", "metrics", "recipes", "report"},
-    "bench": {"core", "ops", "data", "networks", "games", "algorithms", "metrics", "recipes"},
+    "bench": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms", "metrics", "recipes"},
 }
 """Package to those that it may import; `cli` and the top may import all."""
 

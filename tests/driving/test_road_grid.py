@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mairl.driving.geometry import segment_distance
-from mairl.driving.road_grid import FEATURES, GridConfig, road_grid
+from mairl.driving.road_grid import FEATURES, GridConfig, joined, road_grid
 from mairl.driving.segments import SegmentKind, Segments, segments
 from mairl.testing.scenarios import made_scenario
 
@@ -43,9 +43,9 @@ def test_the_nearest_segments_of_any_place_near_a_road_are_in_its_row():
 
 def test_rows_are_sorted_from_the_middle_of_the_cell():
     grid = road_grid(random_map(), GridConfig(edges=16, others=16))
-    iy, ix = np.nonzero(np.asarray(grid.row))
-    x, y = (np.asarray(grid.origin)[:, None] + (np.stack([ix, iy]) + 0.5) * grid.cell).astype(np.float32)
-    far = distances(grid.edges, np.asarray(grid.row)[iy, ix], x, y)
+    iy, ix = np.nonzero(np.asarray(grid.row)[0])
+    x, y = (np.asarray(grid.origin)[0][:, None] + (np.stack([ix, iy]) + 0.5) * grid.cell).astype(np.float32)
+    far = distances(grid.edges, np.asarray(grid.row)[0, iy, ix], x, y)
     finite = np.where(np.isfinite(far), far, 1e9)
     assert (np.diff(finite, axis=1) > -1e-3).all()
 
@@ -57,3 +57,15 @@ def test_places_far_from_roads_see_nothing():
     assert (np.asarray(grid.edges)[0, FEATURES.index("kind")] == -1).all()
     nothing = road_grid(Segments(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.int8)))
     assert int(nothing.rows_at(jnp.array(0.0), jnp.array(0.0))) == 0
+
+
+def test_joined_maps_answer_as_each_map_alone():
+    maps = [road_grid(random_map(seed, count), GridConfig(edges=8, others=8)) for seed, count in ((0, 50), (1, 400))]
+    both = joined(maps)
+    x, y = np.random.default_rng(2).uniform(-150, 150, (2, 1000)).astype(np.float32)
+    for k, alone in enumerate(maps):
+        for name in ("edges", "others"):
+            expected = np.asarray(getattr(alone, name))[alone.rows_at(jnp.asarray(x), jnp.asarray(y))]
+            found = np.asarray(getattr(both, name))[both.rows_at(jnp.asarray(x), jnp.asarray(y), k)]
+            np.testing.assert_array_equal(found, expected)
+    assert len(both.edges) == len(maps[0].edges) + len(maps[1].edges) - 1

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
 from mairl.algorithms.descent import adam
@@ -54,6 +54,8 @@ class PPO(Algorithm):
         learning_rate: of Adam; it falls linearly to `final_rate` of itself over `anneal_updates` iterations.
         anneal_updates: 0 keeps the rate.
         epochs, minibatches: passes over a rollout, and parts of each; environments are shuffled, not steps.
+        share: if above 0, steps of all agents are shuffled instead, and each epoch uses this share of them, steps in
+            which an agent takes part before others: saves time where many agents sit out. Needs a shared network.
         max_grad_norm: each agent's gradient is clipped to this norm.
         reward_scale: rewards are multiplied by it, so that critics see numbers around 1.
         num_envs, num_steps: play per iteration; `minibatches` divides `num_envs`.
@@ -71,6 +73,7 @@ class PPO(Algorithm):
     anneal_updates: int = eqx.field(static=True, default=0)
     epochs: int = eqx.field(static=True, default=4)
     minibatches: int = eqx.field(static=True, default=4)
+    share: float = eqx.field(static=True, default=0.0)
     max_grad_norm: float = eqx.field(static=True, default=0.5)
     reward_scale: float = eqx.field(static=True, default=1.0)
     num_envs: int = eqx.field(static=True, default=32)
@@ -79,8 +82,10 @@ class PPO(Algorithm):
     initial_log_std: float = eqx.field(static=True, default=-0.5)
 
     def check(self, game: MarkovGame, data: Demonstrations | None) -> None:
-        """Refuses minibatches that do not divide the environments."""
-        if self.minibatches < 1 or self.num_envs % self.minibatches:
+        """Refuses minibatches that do not divide the environments, and a share without a shared network."""
+        if self.share and not (0 < self.share <= 1 and self.network.shared):
+            raise Unsupported(f"share={self.share} needs to be in (0, 1], and a network with shared=True")
+        if self.minibatches < 1 or (self.num_envs % self.minibatches and not self.share):
             raise Unsupported(f"{self.minibatches} minibatches do not divide {self.num_envs} environments")
 
     def collection(self, game: MarkovGame) -> Collection:
@@ -95,7 +100,8 @@ class PPO(Algorithm):
             policy = CategoricalPolicy(per_agent_network(game, space.n, self.network, key_policy, out_scale=0.01))
         else:
             net = per_agent_network(game, space.size, self.network, key_policy, out_scale=0.01)
-            log_std = jnp.full((game.num_agents, space.size), self.initial_log_std)
+            rows = 1 if self.network.shared else game.num_agents
+            log_std = jnp.full((rows, space.size), self.initial_log_std)
             policy = GaussianPolicy(net, log_std, space.low, space.high)
         critic = per_agent_network(game, 1, self.network, key_critic)
         opt_state = self._optimiser().init(eqx.filter((policy, critic), eqx.is_inexact_array))
@@ -123,16 +129,22 @@ class PPO(Algorithm):
         batch = (steps.obs, steps.actions, steps.action_mask, steps.mask, old, normalise(advantage, weight), target)
         arrays, static = eqx.partition((state.policy, state.critic), eqx.is_inexact_array)
 
-        def minibatch(carry, envs):
+        def minibatch(carry, chosen):
             arrays, opt_state = carry
-            part = jax.tree.map(lambda x: x[:, envs], batch)
+            part = jax.tree.map((lambda x: x[:, chosen]) if not self.share else (lambda x: x[chosen][None]), batch)
             grads, metrics = jax.grad(lambda a: self.loss(*eqx.combine(a, static), *part), has_aux=True)(arrays)
             updates, opt_state = self._optimiser().update(grads, opt_state, arrays)
             return (optax.apply_updates(arrays, updates), opt_state), metrics
 
         def epoch(carry, key):
-            order = jax.random.permutation(key, self.num_envs).reshape(self.minibatches, -1)
+            if self.share:
+                order = self._taking_part_first(key, steps.mask)
+            else:
+                order = jax.random.permutation(key, self.num_envs).reshape(self.minibatches, -1)
             return jax.lax.scan(minibatch, carry, order)
+
+        if self.share:  # One axis of samples in place of time, environment and agent.
+            batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batch)
 
         (arrays, opt_state), metrics = jax.lax.scan(
             epoch, (arrays, state.opt_state), jax.random.split(key, self.epochs)
@@ -144,9 +156,14 @@ class PPO(Algorithm):
     def loss(
         self, policy, critic, obs, actions, action_mask, mask, old_log_prob, advantage, target
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The sum over agents of their losses; inputs `[time, env, ...]`."""
+        """The sum over agents of their losses; inputs `[time, env, ...]`.
+
+        Each agent's is a mean over its own steps; where all share one network, every step weighs the same.
+        """
         weight = mask.astype(jnp.float32)
         total = jnp.maximum(jnp.sum(weight, axis=(0, 1)), 1.0)
+        if critic.shared:
+            total = jnp.full_like(total, jnp.mean(total))
 
         def mean(x):
             return jnp.sum(jnp.where(mask, x, 0.0), axis=(0, 1)) / total
@@ -165,6 +182,16 @@ class PPO(Algorithm):
             "approx_kl": jnp.mean(mean(old_log_prob - log_prob)),
         }
         return jnp.sum(policy_loss + self.value_weight * value_loss - self.entropy * bonus), metrics
+
+    def _taking_part_first(self, key: Key[Array, ""], mask: Array) -> Int[Array, "minibatch env agent"]:
+        """The samples of an epoch, shuffled, in minibatches that have the shape of joint steps: with one network for
+        all it does not matter whose they are."""
+        agents = mask.shape[-1]
+        envs = max(1, int(mask.size * self.share / (self.minibatches * agents)))
+        rank = jax.random.uniform(key, (mask.size,)) + jnp.where(mask.reshape(-1), 0.0, 1.0)
+        chosen = jnp.argsort(rank)[: self.minibatches * envs * agents]
+        mixed = jax.random.permutation(jax.random.fold_in(key, 1), chosen)
+        return mixed.reshape(self.minibatches, envs, agents)
 
     def result(self, state: State) -> Learned:
         """The policies; no reward."""

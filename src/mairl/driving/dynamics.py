@@ -8,11 +8,13 @@ differentiable except where an action or a speed is clipped.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 STANDSTILL = 0.05
@@ -288,39 +290,45 @@ class Jerk:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Discrete actions: every combination of evenly spread values of a model's actions.
+    """Discrete actions: every combination of some values of a model's actions.
 
     Attributes:
         model: the continuous one.
         bins: values for each component of its action, odd numbers so that 0 is among them.
+        bend: how values are spread between the bounds: they are u^bend of evenly spread u, on both sides of 0. 1 is
+            even; more gives finer steps around 0, which steering at speed needs.
     """
 
     model: Bicycle | InvertibleBicycle | DeltaLocal | Jerk
     bins: tuple[int, ...] = (7, 13)
+    bend: tuple[float, ...] = (1.0, 2.5)
 
     @property
     def num_actions(self) -> int:
         """How many there are."""
-        count = 1
-        for bins in self.bins:
-            count *= bins
-        return count
+        return math.prod(self.bins)
+
+    def values(self) -> list[np.ndarray]:
+        """Of each component, ascending."""
+        found = []
+        for low, high, bins, bend in zip(self.model.low, self.model.high, self.bins, self.bend, strict=True):
+            u = np.linspace(-1.0, 1.0, bins)
+            found.append((low + high) / 2 + (high - low) / 2 * np.sign(u) * np.abs(u) ** bend)
+        return found
 
     def continuous(self, action: Int[Array, "*b"]) -> Float[Array, "*b size"]:
         """The continuous action of each index; the last component varies fastest."""
         parts = jnp.unravel_index(action, self.bins)
-        values = [
-            low + (high - low) * part / (bins - 1)
-            for low, high, bins, part in zip(self.model.low, self.model.high, self.bins, parts, strict=True)
-        ]
+        values = [jnp.asarray(v, jnp.float32)[part] for v, part in zip(self.values(), parts, strict=True)]
         return jnp.stack(values, -1)
 
     def nearest(self, action: Float[Array, "*b size"]) -> Int[Array, "*b"]:
         """The index whose continuous action is nearest in every component."""
-        low, high = jnp.asarray(self.model.low), jnp.asarray(self.model.high)
-        share = jnp.clip((action - low) / (high - low), 0.0, 1.0)
-        parts = jnp.round(share * (jnp.asarray(self.bins) - 1)).astype(jnp.int32)
-        return jnp.ravel_multi_index(tuple(jnp.moveaxis(parts, -1, 0)), self.bins, mode="clip")
+        parts = tuple(
+            jnp.argmin(jnp.abs(action[..., k, None] - jnp.asarray(v, jnp.float32)), axis=-1)
+            for k, v in enumerate(self.values())
+        )
+        return jnp.ravel_multi_index(parts, self.bins, mode="clip")
 
 
 def replay(model: Dynamics, logged: Motion, length: Float[Array, "*b"], dt: float) -> tuple[Array, Motion]:
@@ -336,7 +344,7 @@ def replay(model: Dynamics, logged: Motion, length: Float[Array, "*b"], dt: floa
     ahead = jax.tree.map(lambda x: x[1:], logged)
 
     def one(now: Motion, target: Motion):
-        action = model.inverse(now, _aimed(now, target, dt), length, dt)
+        action = model.inverse(now, aimed(now, target, dt), length, dt)
         after = model.step(now, action, length, dt)
         return after, (action, after)
 
@@ -344,7 +352,7 @@ def replay(model: Dynamics, logged: Motion, length: Float[Array, "*b"], dt: floa
     return actions, jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, after)
 
 
-def _aimed(now: Motion, target: Motion, dt: float) -> Motion:
+def aimed(now: Motion, target: Motion, dt: float) -> Motion:
     """The logged motion, with speed and heading bent so that what is lost in position is made up for.
 
     Speeds and headings of logs do not integrate to their positions, and a bicycle's next position hardly depends on its

@@ -37,21 +37,59 @@ def same_level(z_a, height_a, z_b, height_b) -> Bool[Array, "*b"]:
     return jnp.abs(z_a - z_b) < (height_a + height_b) / 2
 
 
+def meets(half_length, half_width, x, y, half, ux, uy) -> Bool[Array, "*b"]:
+    """Whether a box at the origin, along the axes, and a segment share more than the box's border (separating axes,
+    exact). All lengths in the same unit, whichever.
+
+    Args:
+        x, y: the middle of the segment.
+        half: half its length.
+        ux, uy: its direction, of length 1.
+    """
+    across, along = jnp.abs(uy), jnp.abs(ux)
+    return (
+        (jnp.abs(x) < half_length + half * along)
+        & (jnp.abs(y) < half_width + half * across)
+        & (jnp.abs(x * uy - y * ux) < half_length * across + half_width * along)
+    )
+
+
 def crosses(box: Box, x0, y0, x1, y1) -> Bool[Array, "*b"]:
-    """Whether a box and a segment share more than the box's border (separating axes, exact)."""
+    """Whether a box and a segment share more than the box's border."""
     c, s = jnp.cos(box.heading), jnp.sin(box.heading)
+    x, y, half = (x0 + x1) / 2 - box.x, (y0 + y1) / 2 - box.y, jnp.hypot(x1 - x0, y1 - y0) / 2
+    over = jnp.where(half > 0, 2 * half, 1.0)
+    ux, uy = (x1 - x0) / over, (y1 - y0) / over
+    local = x * c + y * s, y * c - x * s, half, ux * c + uy * s, uy * c - ux * s
+    return meets(box.length / 2, box.width / 2, *local)
 
-    def local(x, y):
-        dx, dy = x - box.x, y - box.y
-        return dx * c + dy * s, dy * c - dx * s
 
-    (u0, v0), (u1, v1) = local(x0, y0), local(x1, y1)
-    half_l, half_w = box.length / 2, box.width / 2
-    along = (jnp.minimum(u0, u1) < half_l) & (jnp.maximum(u0, u1) > -half_l)
-    across = (jnp.minimum(v0, v1) < half_w) & (jnp.maximum(v0, v1) > -half_w)
-    # The axis across the segment: the box's reach along it against the segment's distance from the middle.
-    du, dv = u1 - u0, v1 - v0
-    return along & across & (jnp.abs(u0 * dv - v0 * du) < half_l * jnp.abs(dv) + half_w * jnp.abs(du))
+def nearest_side(x, y, half, ux, uy, there) -> tuple[Float[Array, "*b"], Bool[Array, "*b n"]]:
+    """Signed distance of the origin to the nearest of several segments, and which ones are that near but for rounding.
+
+    Positive is left of the segment, negative right of it. Segments stand on the last axis, given as in `meets`. Where
+    the nearest point is the end of two segments, the side is that of the one whose line is farther away: the sides
+    differ only behind the corner, where only this one is right.
+
+    Args:
+        there: which segments count; where none does the distance is infinite (and positive).
+    """
+    there = there & (half > 0)
+    t = jnp.clip(-(x * ux + y * uy), -half, half)
+    ex, ey = x + t * ux, y + t * uy
+    side = x * uy - y * ux
+    square = jnp.where(there, ex * ex + ey * ey, jnp.inf)
+    least = jnp.min(square, axis=-1)
+    known = jnp.isfinite(least)
+    positive = known & (least > 0)
+    # No gradient of a root at 0.
+    distance = jnp.where(positive, jnp.sqrt(jnp.where(positive, least, 1.0)), 0.0)
+    rounding = 1e-6 * (jnp.abs(x) + jnp.abs(y) + half)
+    nearest = there & (square <= (distance[..., None] + rounding) ** 2)
+    left = jnp.max(jnp.where(nearest, side, 0.0), axis=-1)
+    right = jnp.max(jnp.where(nearest, -side, 0.0), axis=-1)
+    distance = jnp.where(known, distance, jnp.inf)
+    return jnp.where(right > left, -distance, distance), nearest
 
 
 def segment_distance(px, py, x0, y0, x1, y1) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
@@ -75,21 +113,11 @@ def corners(box: Box) -> Float[Array, "*b 4 2"]:
 
 
 def signed_distance(px, py, x0, y0, x1, y1, there) -> Float[Array, "*b"]:
-    """Distance of points to the nearest of several segments, positive on its left, negative on its right.
+    """Distance of points to the nearest of several segments, signed as in `nearest_side`.
 
-    Segments stand on the last axis, the points' arrays have 1 there. Where the nearest point is the end of two
-    segments, the side is that of the one whose line is farther away: the sides differ only behind the corner, where
-    only this one is right.
-
-    Args:
-        there: which segments count; where none does the distance is infinite (and positive).
+    Segments stand on the last axis, the points' arrays have 1 there.
     """
-    square, side = segment_distance(px, py, x0, y0, x1, y1)
-    length = (x1 - x0) ** 2 + (y1 - y0) ** 2
-    off = side * side / jnp.where(length > 0, length, 1.0)
-    # Off is at most the squared distance, so this orders by distance, and by off where distances are equal.
-    key = jnp.where(there & (length > 0), square * (1 + 1e-5) - off * 1e-5, jnp.inf)
-    nearest = jnp.argmin(key, axis=-1, keepdims=True)
-    square, side, key = (jnp.take_along_axis(v, nearest, -1)[..., 0] for v in jnp.broadcast_arrays(square, side, key))
-    distance = jnp.sqrt(jnp.where(jnp.isfinite(key), square, jnp.inf))
-    return jnp.where(jnp.isfinite(key) & (side < 0), -distance, distance)
+    half = jnp.hypot(x1 - x0, y1 - y0) / 2
+    over = jnp.where(half > 0, 2 * half, 1.0)
+    found, _ = nearest_side((x0 + x1) / 2 - px, (y0 + y1) / 2 - py, half, (x1 - x0) / over, (y1 - y0) / over, there)
+    return found

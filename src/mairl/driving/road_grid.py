@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -40,32 +41,55 @@ class GridConfig:
 
 
 class RoadGrid(eqx.Module):
-    """An indexed map.
+    """Indexed maps. All maps' rows stand in one table, so that a large map costs the small ones nothing.
 
     Attributes:
-        origin: the corner of cell (0, 0), metres.
+        origin: of each map the corner of cell (0, 0), metres.
         row: each cell's row; 0 is the empty row of places far from roads.
         edges, others: `FEATURES` of each row's segments, nearest first.
         cell: side of a cell, metres.
     """
 
-    origin: Float[Array, "*b 2"]
-    row: Int[Array, "*b y x"]
-    edges: Float[Array, "*b row feature slot"]
-    others: Float[Array, "*b row feature slot"]
+    origin: Float[Array, "map 2"]
+    row: Int[Array, "map y x"]
+    edges: Float[Array, "row feature edge"]
+    others: Float[Array, "row feature other"]
     cell: float = eqx.field(static=True)
 
-    def rows_at(self, x: Float[Array, "*p"], y: Float[Array, "*p"]) -> Int[Array, "*p"]:
-        """The rows for places in one world; places outside of the grid are far from roads."""
-        ix = jnp.floor((x - self.origin[0]) / self.cell).astype(jnp.int32)
-        iy = jnp.floor((y - self.origin[1]) / self.cell).astype(jnp.int32)
-        height, width = self.row.shape
+    def rows_at(
+        self, x: Float[Array, "*p"], y: Float[Array, "*p"], of: Int[Array, ""] | int = 0
+    ) -> Int[Array, "*p"]:
+        """The rows for places in map `of`; places outside of its grid are far from roads."""
+        ix = jnp.floor((x - self.origin[of, 0]) / self.cell).astype(jnp.int32)
+        iy = jnp.floor((y - self.origin[of, 1]) / self.cell).astype(jnp.int32)
+        _, height, width = self.row.shape
         inside = (ix >= 0) & (iy >= 0) & (ix < width) & (iy < height)
-        return jnp.where(inside, self.row[jnp.clip(iy, 0, height - 1), jnp.clip(ix, 0, width - 1)], 0)
+        return jnp.where(inside, self.row[of, jnp.clip(iy, 0, height - 1), jnp.clip(ix, 0, width - 1)], 0)
+
+
+def joined(grids: Sequence[RoadGrid]) -> RoadGrid:
+    """Several maps as one grid, in their order; all made with the same `GridConfig`."""
+    shape = np.max([grid.row.shape[1:] for grid in grids], axis=0)
+    rows, first = [], 0
+    for grid in grids:
+        row = np.asarray(grid.row)
+        # Every map's own empty row 0 is left out but for the first's.
+        moved = np.where(row > 0, row + first, 0)
+        rows.append(np.pad(moved, [(0, 0), *((0, int(n - m)) for n, m in zip(shape, row.shape[1:], strict=True))]))
+        first += len(grid.edges) - 1
+
+    def table(name: str) -> Array:
+        parts = [np.asarray(getattr(grid, name)) for grid in grids]
+        return jnp.asarray(np.concatenate([parts[0][:1], *(part[1:] for part in parts)]))
+
+    origin = np.concatenate([np.asarray(grid.origin) for grid in grids])
+    return RoadGrid(
+        jnp.asarray(origin), jnp.asarray(np.concatenate(rows)), table("edges"), table("others"), grids[0].cell
+    )
 
 
 def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid:
-    """Indexes a map, on the host."""
+    """Indexes one map, on the host."""
     start, end = segments.start[:, :2].astype(np.float64), segments.end[:, :2].astype(np.float64)
     if len(segments):
         low = np.minimum(start, end).min(0) - config.near - config.cell
@@ -88,7 +112,7 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
         full = np.concatenate([features[which], table[0, :, :1].T])
         table[1:] = np.moveaxis(full[chosen], 1, 2)
         tables.append(jnp.asarray(table))
-    return RoadGrid(jnp.asarray(low, jnp.float32), jnp.asarray(row), tables[0], tables[1], config.cell)
+    return RoadGrid(jnp.asarray(low[None], jnp.float32), jnp.asarray(row[None]), tables[0], tables[1], config.cell)
 
 
 def _features(segments: Segments) -> np.ndarray:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from mairl.networks.cnn import CNN
 from mairl.networks.entity_encoder import EntityEncoder
 from mairl.networks.mlp import MLP
+from mairl.networks.set_encoder import SetEncoder, set_names
 from mairl.networks.social_attention import SocialAttention
 
 
@@ -23,8 +24,9 @@ class NetworkConfig:
 
     Attributes:
         kind: "auto" takes what fits the observation: a CNN for one image, an entity encoder for
-            `{"ego", "entities", "mask"}`, else an MLP on everything flattened. "attention" reads such a set too,
-            through the ego's attention (see `mairl.networks.social_attention`).
+            `{"ego", "entities", "mask"}`, a set encoder for several sets with masks (see `mairl.networks.set_encoder`),
+            else an MLP on everything flattened. "attention" reads one set through the ego's attention (see
+            `mairl.networks.social_attention`).
         width: units of each hidden layer.
         depth: number of hidden layers (of the head, for CNNs and readers of sets).
         activation: see `mairl.networks.mlp.ACTIVATIONS`.
@@ -34,7 +36,7 @@ class NetworkConfig:
         shared: one set of parameters for all agents, instead of one set each.
     """
 
-    kind: Literal["auto", "mlp", "cnn", "entities", "attention"] = "auto"
+    kind: Literal["auto", "mlp", "cnn", "entities", "attention", "sets"] = "auto"
     width: int = 128
     depth: int = 2
     activation: str = "elu"
@@ -118,7 +120,13 @@ def make_network(
     leaves = jax.tree.leaves(spec)
     is_set = isinstance(spec, dict) and {"ego", "entities", "mask"} == set(spec)
     is_image = len(leaves) == 1 and len(leaves[0].shape) == 3
-    kind = config.kind if config.kind != "auto" else "entities" if is_set else "cnn" if is_image else "mlp"
+    sets = () if is_set else set_names(spec)
+    fitting = "entities" if is_set else "sets" if sets else "cnn" if is_image else "mlp"
+    kind = config.kind if config.kind != "auto" else fitting
+    if kind == "sets":
+        if not sets:
+            raise ValueError(f"kind='sets' needs {{'ego', 'NAME', 'NAME_mask', ...}}, the observation is {spec}")
+        return SetEncoder.new(spec, size_out, **sizes)
     if kind in ("entities", "attention"):
         if not is_set:
             raise ValueError(f"kind={kind!r} needs {{'ego', 'entities', 'mask'}}, the observation is {spec}")

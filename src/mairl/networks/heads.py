@@ -33,10 +33,11 @@ class BoltzmannPolicy(DiscretePolicy):
 
 
 class GaussianPolicy(Policy):
-    """Independent normals around net(obs), clipped to the box when sampled. `log_std` is `[agent, size]`."""
+    """Independent normals around net(obs), clipped to the box when sampled. `log_std` is `[agent, size]`, or
+    `[1, size]` where all share it."""
 
     net: PerAgent
-    log_std: Float[Array, "agent size"]
+    log_std: Float[Array, "#agent size"]
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
 

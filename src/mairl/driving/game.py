@@ -1,0 +1,151 @@
+"""Driving: each vehicle goes where its log went, on the road and without hitting anybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Key, PyTree
+
+from mairl.core.errors import InvalidGame
+from mairl.core.game import MarkovGame, TimeStep
+from mairl.core.spaces import ActionSpace, Box, Discrete
+from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
+from mairl.driving.observe import SMALL, Sight, observe
+from mairl.driving.rewards import RewardWeights, features, weights_of
+from mairl.driving.simulator import Rules, State, advance, start
+from mairl.driving.world import Worlds
+
+
+class Driving(MarkovGame):
+    """Vehicles on logged or made-up roads. The agents are the driven vehicles; who else moves replays its log.
+
+    An episode is one world, drawn anew each time. Actions are either one of a grid of accelerations and steering, or
+    vectors in [-1, 1] that are stretched over the dynamics' bounds.
+
+    Attributes:
+        worlds: where to drive; see `mairl.driving.load`.
+        dynamics: how vehicles move, and how actions are given.
+        rules: what counts and what follows.
+        sight: how much is seen.
+        weights: of the reward's features; see `mairl.driving.rewards`.
+        horizon: steps of an episode; by default all that the longest log has.
+    """
+
+    worlds: Worlds
+    dynamics: Grid | Bicycle | InvertibleBicycle | DeltaLocal | Jerk = eqx.field(static=True)
+    rules: Rules = eqx.field(static=True)
+    sight: Sight = eqx.field(static=True)
+    weights: RewardWeights = eqx.field(static=True)
+    horizon: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        worlds: Worlds,
+        dynamics: Grid | Bicycle | InvertibleBicycle | DeltaLocal | Jerk | None = None,
+        rules: Rules = Rules(),
+        sight: Sight = SMALL,
+        reward: str | RewardWeights = "sparse",
+        horizon: int = 0,
+    ):
+        self.worlds = worlds
+        self.dynamics = Grid(Bicycle()) if dynamics is None else dynamics
+        self.rules = rules
+        self.sight = sight
+        self.weights = weights_of(reward)
+        self.horizon = horizon or worlds.num_steps
+        if self.horizon < 1:
+            raise InvalidGame(f"horizon must be at least 1, got {horizon}")
+        for name, table in (("edges", worlds.grid.edges), ("others", worlds.grid.others)):
+            if getattr(sight, name) > table.shape[2]:
+                raise InvalidGame(
+                    f"sight asks for {getattr(sight, name)} {name}, the index of the map holds {table.shape[2]}: "
+                    f"build the worlds with GridConfig({name}={getattr(sight, name)})"
+                )
+
+    @property
+    def differentiable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """With continuous actions: positions and speeds are differentiable, events are not."""
+        return not isinstance(self.dynamics, Grid)
+
+    @property
+    def num_agents(self) -> int:
+        """Places for driven vehicles."""
+        return self.worlds.num_agents
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """See the class."""
+        if isinstance(self.dynamics, Grid):
+            return Discrete(self.dynamics.num_actions)
+        return Box(len(self.dynamics.low), -1.0, 1.0)
+
+    @property
+    def observation_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """See `observe`."""
+        stacked = jax.eval_shape(lambda: self.reset(jax.random.key(0))[1])
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), stacked)
+
+    def reset(self, key: Key[Array, ""]) -> tuple[State, PyTree[Array]]:
+        """See `MarkovGame.reset`: a world, all of them equally likely."""
+        return self.reset_to(jax.random.randint(key, (), 0, len(self.worlds), jnp.int32))
+
+    def reset_to(self, world: Any) -> tuple[State, PyTree[Array]]:
+        """The start of world number `world`."""
+        state = start(self.worlds, jnp.asarray(world, jnp.int32), self.sight.history)
+        return state, self.observe(state)
+
+    def step(self, key: Key[Array, ""], state: State, actions: Array) -> tuple[State, TimeStep]:
+        """See `MarkovGame.step`. `info` has what happened: `mairl.driving.simulator.EVENTS`."""
+        took_part = self.taking_part(state)
+        after, events = advance(self.worlds, self.model, self.rules, state, self.continuous(actions))
+        on = self.taking_part(after)
+        over = ~jnp.any(on)
+        value = features(self.worlds, state, after, events) @ self.weights.vector()
+        return after, TimeStep(
+            obs=self.observe(after),
+            reward=value,
+            terminated=~on,
+            truncated=(after.time - self.worlds.start[after.world] >= self.horizon) & ~over,
+            mask=took_part,
+            info={
+                "goal": events.goal,
+                "collision": events.collision,
+                "off_road": events.off_road,
+                "red_light": events.red_light,
+                "wrong_way": events.wrong_way,
+            },
+        )
+
+    @property
+    def model(self) -> Bicycle | InvertibleBicycle | DeltaLocal | Jerk:
+        """The dynamics without their grid of actions."""
+        return self.dynamics.model if isinstance(self.dynamics, Grid) else self.dynamics
+
+    def continuous(self, actions: Array) -> Array:
+        """The dynamics' own actions `[agent, size]`."""
+        if isinstance(self.dynamics, Grid):
+            return self.dynamics.continuous(actions)
+        low, high = jnp.asarray(self.dynamics.low), jnp.asarray(self.dynamics.high)
+        return low + (jnp.clip(actions, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+
+    def taking_part(self, state: State) -> Bool[Array, " agent"]:
+        """Who drives now."""
+        return self.worlds.driven[state.world] & state.active
+
+    def observe(self, state: State) -> PyTree[Array]:
+        """See `MarkovGame.observe` and `mairl.driving.observe`."""
+        return observe(self.worlds, self.sight, state, self.horizon)
+
+    def agent_names(self) -> tuple[str, ...]:
+        """See `MarkovGame.agent_names`."""
+        return tuple(f"vehicle_{i}" for i in range(self.num_agents))
+
+    def render(self, state: State) -> np.ndarray:
+        """See `MarkovGame.render`."""
+        from mairl.driving.render import render
+
+        return render(self, state)

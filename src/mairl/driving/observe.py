@@ -1,0 +1,135 @@
+"""What a driven vehicle sees: sets of whatever moves and of pieces of the map around it, with masks.
+
+`{"ego": [EGO], "partners": [PARTNER, n], "partners_mask": [n], "edges": [ROAD, n], "edges_mask": [n], "others": ...}`:
+entities stand on the last axis. See `surroundings` for units and frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from mairl.driving.infractions import LEVEL
+from mairl.driving.simulator import State, scene_of
+from mairl.driving.surroundings import PER_FAST, PER_UNIT, Scene, partners, road, without_self
+from mairl.driving.world import GOAL, STOP, Worlds
+
+EGO = ("speed", "length", "width", "goal_x", "goal_y", "acceleration", "curvature")
+"""Of the vehicle itself: speed (/ FAST), box and goal (/ UNIT, in its frame), what it did last (/ 6 m/s², × 10 m)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """How much is seen.
+
+    Attributes:
+        partners: the nearest of whatever else moves; at least as many as there are slots for: all, in order of slots.
+        edges, others: pieces of the map, those nearest to the vehicle's cell first; no more than the index holds.
+        radius: nothing farther away is seen, metres.
+        history: earlier steps of everybody seen.
+        lights: whether stop lines and what their lights show are seen.
+        clock: whether the share of the episode that is over is seen, as an eighth feature of the ego.
+    """
+
+    partners: int = 63
+    edges: int = 64
+    others: int = 136
+    radius: float = 50.0
+    history: int = 0
+    lights: bool = False
+    clock: bool = False
+
+
+FULL = Sight()
+"""1,848 numbers with 64 slots."""
+
+SMALL = Sight(partners=8, edges=16, others=16)
+"""287 numbers, for training without a GPU."""
+
+
+def observe(worlds: Worlds, sight: Sight, state: State, horizon: int) -> PyTree[Array]:
+    """What each agent sees, leaves `[agent, ...]`; of agents that take no part it means nothing.
+
+    Args:
+        horizon: steps of an episode, for the clock.
+    """
+    w, n = state.world, worlds.num_agents
+    now, length, width = state.motion, worlds.length[w], worlds.width[w]
+    scene = scene_of(worlds, state)
+    around = partners(scene, length, width, worlds.height[w], n)
+    x, y = around.features[:, 0], around.features[:, 1]
+    features, present = around.features, around.present & (x * x + y * y < (sight.radius * PER_UNIT) ** 2)
+    past, past_present = _history(state, scene, n)
+    if sight.partners < features.shape[2]:
+        _, nearest = jax.lax.top_k(jnp.where(present, -(x * x + y * y), -jnp.inf), sight.partners)
+        features = jnp.take_along_axis(features, nearest[:, None], axis=2)
+        present = jnp.take_along_axis(present, nearest, axis=1)
+        if sight.history:
+            past = jnp.take_along_axis(past, nearest[:, None, None], axis=3)
+            past_present = jnp.take_along_axis(past_present, nearest[:, None], axis=2)
+    seen = {"ego": _ego(worlds, sight, state, horizon), "partners": features, "partners_mask": present}
+    if sight.history:
+        seen |= {"past": past, "past_mask": past_present & present[:, None]}
+    rows = worlds.grid.rows_at(now.x, now.y, w)
+    for name, count in (("edges", sight.edges), ("others", sight.others)):
+        table = getattr(worlds.grid, name)
+        shown = table[:, :, :count] if count < table.shape[2] else table
+        pieces, there = road(shown, rows, scene.of(n), state.ground)
+        there &= jnp.abs(pieces[:, -1]) < LEVEL * PER_UNIT
+        seen |= {name: pieces, f"{name}_mask": there}
+    if sight.lights:
+        seen |= _lights(worlds, state)
+    return seen
+
+
+def _ego(worlds: Worlds, sight: Sight, state: State, horizon: int) -> Float[Array, "agent feature"]:
+    w, n, now = state.world, worlds.num_agents, state.motion
+    goal = dict(zip(GOAL, worlds.goal[w], strict=True))
+    c, s = jnp.cos(now.heading), jnp.sin(now.heading)
+    dx, dy = (goal["x"] - now.x) * PER_UNIT, (goal["y"] - now.y) * PER_UNIT
+    columns = [
+        now.speed * PER_FAST,
+        worlds.length[w, :n] * PER_UNIT,
+        worlds.width[w, :n] * PER_UNIT,
+        dx * c + dy * s,
+        dy * c - dx * s,
+        now.acceleration / 6.0,
+        now.curvature * 10.0,
+    ]
+    if sight.clock:
+        columns.append(jnp.full(n, (state.time - worlds.start[w]) / horizon))
+    return jnp.stack(columns, axis=1)
+
+
+def _history(
+    state: State, scene: Scene, num_agents: int
+) -> tuple[Float[Array, "agent history 5 partner"], Bool[Array, "agent history partner"]]:
+    """Where everybody else was, in each agent's present frame: x, y, cos and sin of the heading, speed."""
+    agents = scene.of(num_agents)
+    own_x, own_y, c, s = (part[:, None, None] for part in (agents.x, agents.y, agents.c, agents.s))
+    x, y, co, so, speed, there = jnp.moveaxis(without_self(state.past, num_agents), (1, 2), (0, 1))
+    dx, dy = (x - own_x) * PER_UNIT, (y - own_y) * PER_UNIT
+    features = [dx * c + dy * s, dy * c - dx * s, co * c + so * s, so * c - co * s, speed * PER_FAST]
+    return jnp.stack(features, axis=2), there > 0
+
+
+def _lights(worlds: Worlds, state: State) -> dict[str, Array]:
+    """Stop lines in each agent's frame: x, y, direction of the lane, half its width, and 1 where the light is red."""
+    w, now = state.world, state.motion
+    x, y, ux, uy, half = (worlds.stop[w, STOP.index(name)] for name in STOP)
+    red = worlds.red[w, jnp.minimum(state.time, worlds.red.shape[1] - 1)].astype(jnp.float32)
+    c, s = jnp.cos(now.heading)[:, None], jnp.sin(now.heading)[:, None]
+    dx, dy = (x - now.x[:, None]) * PER_UNIT, (y - now.y[:, None]) * PER_UNIT
+    shape = dx.shape
+    features = [
+        dx * c + dy * s,
+        dy * c - dx * s,
+        ux * c + uy * s,
+        uy * c - ux * s,
+        jnp.broadcast_to(half * PER_UNIT, shape),
+        jnp.broadcast_to(red, shape),
+    ]
+    return {"lights": jnp.stack(features, axis=1), "lights_mask": jnp.broadcast_to(half > 0, shape)}

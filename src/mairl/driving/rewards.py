@@ -1,0 +1,96 @@
+"""What a step of driving is worth: a feature vector, and weights on it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mairl.core.errors import InvalidGame
+from mairl.driving.simulator import Events, State
+from mairl.driving.world import GOAL, Worlds
+
+FEATURES = (
+    "goal",
+    "collision",
+    "off_road",
+    "red_light",
+    "wrong_way",
+    "progress",
+    "speed",
+    "acceleration",
+    "turning",
+    "edge",
+    "time",
+)
+"""Of a step: 1 where the goal was reached, where each infraction was committed; metres by which the goal came nearer;
+speed after the step / 10 m/s; squares of the acceleration (/ 3 m/s²) and of the acceleration sideways (/ 3 m/s²); how
+far the middle is nearer than 2 m to a road edge (/ 2 m); 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardWeights:
+    """What each of `FEATURES` is worth to every vehicle; a linear reward."""
+
+    goal: float = 0.0
+    collision: float = 0.0
+    off_road: float = 0.0
+    red_light: float = 0.0
+    wrong_way: float = 0.0
+    progress: float = 0.0
+    speed: float = 0.0
+    acceleration: float = 0.0
+    turning: float = 0.0
+    edge: float = 0.0
+    time: float = 0.0
+
+    def vector(self) -> Float[Array, " feature"]:
+        """In the order of `FEATURES`."""
+        return jnp.array([getattr(self, name) for name in FEATURES])
+
+
+REWARDS = {
+    "sparse": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0),
+    "gpudrive": RewardWeights(goal=1.0, collision=-0.75, off_road=-0.75),
+    "rtr": RewardWeights(collision=-1.0, off_road=-1.0),
+    "shaped": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0, progress=0.02),
+}
+"""`gpudrive`: as in GPUDrive (Kazemkhani et al. 2024). `rtr`: infractions only (Zhang et al. 2023, Eq. 20). `shaped`: the
+sparse one and the way to the goal."""
+
+
+def weights_of(reward: str | RewardWeights) -> RewardWeights:
+    """A named reward, or the weights themselves."""
+    if isinstance(reward, RewardWeights):
+        return reward
+    if reward not in REWARDS:
+        raise InvalidGame(f"there is no reward {reward!r}; there are {', '.join(REWARDS)}, or RewardWeights")
+    return REWARDS[reward]
+
+
+def features(worlds: Worlds, before: State, after: State, events: Events) -> Float[Array, "agent feature"]:
+    """`FEATURES` of a step; zeros of agents that took no part."""
+    goal = worlds.goal[before.world]
+    x, y = goal[GOAL.index("x")], goal[GOAL.index("y")]
+
+    def far(state: State) -> Array:
+        square = (state.motion.x - x) ** 2 + (state.motion.y - y) ** 2
+        return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+    now = after.motion
+    columns = [
+        events.goal,
+        events.collision,
+        events.off_road,
+        events.red_light,
+        events.wrong_way,
+        far(before) - far(after),
+        now.speed / 10.0,
+        (now.acceleration / 3.0) ** 2,
+        (now.curvature * now.speed**2 / 3.0) ** 2,
+        jnp.clip(1.0 - events.edge_distance / 2.0, 0.0, 1.0),
+        jnp.ones_like(now.x),
+    ]
+    took_part = (worlds.driven[before.world] & before.active)[:, None]
+    return jnp.where(took_part, jnp.stack([c.astype(jnp.float32) for c in columns], axis=1), 0.0)
