@@ -47,12 +47,13 @@ class Recovered:
         """The logits after one more step from `logits`."""
         return next_logits(self.family, game, logits, self.weights, self.look_ahead or 0.0)
 
-    def cosines(self, truth: Float[np.ndarray, "agent feature"]) -> list[float | None]:
-        """How well each agent's reward agrees with the true one in direction, without what cannot be told."""
+    def cosines(self, truth) -> list[float | None]:
+        """How well each agent's reward agrees with the true one, `[agent, feature]`, in direction: without what cannot
+        be told."""
         return [cosine(*pair) for pair in zip(self.weights, np.asarray(truth, np.float64), self.null_space)]
 
-    def identified(self, weights: Float[np.ndarray, "agent feature"]) -> Float[np.ndarray, "agent feature"]:
-        """Rewards without what this history cannot tell: compare these."""
+    def identified(self, weights) -> Float[np.ndarray, "agent feature"]:
+        """Rewards `[agent, feature]` without what this history cannot tell: compare these."""
         return np.stack([project_out(w, space) for w, space in zip(np.asarray(weights, float), self.null_space)])
 
 

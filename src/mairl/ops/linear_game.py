@@ -97,14 +97,14 @@ class LinearGame(eqx.Module):
         """K."""
         return self.features.shape[-1]
 
-    def reward(self, weights: Float[Any, "agent feature"]) -> Float[np.ndarray, "state *joint agent"]:
-        """The reward table `[S, A_1 … A_n, n]` of some weights."""
+    def reward(self, weights) -> Float[np.ndarray, "state *joint agent"]:
+        """The reward table `[S, A_1 … A_n, n]` of weights `[agent, feature]`."""
         table = np.einsum("...nk,nk->...n", self.features, np.asarray(weights, np.float64))
         return np.array(np.broadcast_to(table, (*self.flow.shape[:-1], self.num_agents)))
 
 
 def mean_over(
-    table: Float[Array, "state *joint"], policies: Float[Array, "agent state action"], *keep: int
+    table: Float[Any, "state *joint"], policies: Float[Any, "agent state action"], *keep: int
 ) -> Float[Array, "state *kept"]:
     """The mean of a table `[S, A_1 … A_n, ...]` over the actions of all agents but those in `keep`.
 
