@@ -11,7 +11,7 @@ whose coefficients are computed once.
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ BILINEAR = ("naive", "lola-taylor", "first-order-complete")
 """Families whose step is linear in each agent's reward and in λ."""
 
 
+@runtime_checkable
 class UpdateModel(Protocol):
     """F at given joint policies; rows are (policy, agent, state, action)."""
 

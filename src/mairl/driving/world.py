@@ -250,7 +250,9 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
     candidates, order = _ranked(scenario, begin, valid[start], may)
     order = order[valid[start:].any(axis=0)[order]]
     stop, red = _lights(scenario, log.shape[0], config.dt)
-    return _Scene(scenario.scenario_id, log, _sizes(scenario), tracks.type, candidates, order, goal, start, stop, red)
+    return _Scene(
+        scenario.scenario_id, log, _sizes(scenario), tracks.type, candidates, order, goal, start, stop, red
+    )
 
 
 def _log(scenario: Scenario) -> np.ndarray:

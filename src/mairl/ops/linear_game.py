@@ -131,7 +131,7 @@ def solve_values(
 
 
 def solve_visits(
-    flow: Float[Array, "state next"], start: Float[Array, " state"], discount: float
+    flow: Float[Array, "state next"], start: Float[Any, " state"], discount: float
 ) -> Float[Array, " state"]:
     """Discounted visits d = start + γ flowᵀ d, not normalised; differentiable any number of times."""
     return _solve(flow.T, start, discount)
