@@ -18,7 +18,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from mairl.algorithms.family_fit import SOLVED, Fit, alternate, gauss_newton
+from mairl.algorithms.family_fit import Fit, alternate, gauss_newton
 from mairl.algorithms.i_logel import i_logel
 from mairl.algorithms.logel import check_moved
 from mairl.algorithms.recovered import Recovered, open_directions
@@ -31,6 +31,9 @@ from mairl.ops.linear_game import LinearGame
 
 GRID = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0)
 """Values of λ that are tried, before it goes free from the best."""
+
+EQUAL = 1e-24
+"""Relative errors below this are rounding: of several fits that reach it the first is taken, the least λ."""
 
 COARSE = 4
 """Gauss-Newton steps at each of them: enough to tell good ones from bad ones."""
@@ -76,7 +79,7 @@ def i_lola(
             failures.append(f"{family}: {error}")
     if not found:
         raise Unsupported(f"no family fits: {'; '.join(failures)}")
-    best = min(found, key=lambda r: max(r.held_out or 0.0, SOLVED))
+    best = min(found, key=lambda r: max(r.held_out or 0.0, EQUAL))
     notes = best.notes + tuple(f"not fitted, {failure}" for failure in failures)
     return dataclasses.replace(best, notes=notes)
 
@@ -90,8 +93,7 @@ def _fit_family(game, history, family, look_aheads, validation, start) -> Recove
 
     def missed(fit: Fit) -> float:
         rest = wanted - unseen.changes(fit.weights, fit.look_ahead)
-        # Below rounding all are equal, so that the first of them, the least λ, is taken.
-        return max(float(rest @ rest) / max(float(wanted @ wanted), 1e-300), SOLVED)
+        return float(rest @ rest) / max(float(wanted @ wanted), 1e-300)
 
     tries, failures = [], []
     for look_ahead in sorted(look_aheads) if family in ANTICIPATING else (0.0,):
@@ -104,8 +106,8 @@ def _fit_family(game, history, family, look_aheads, validation, start) -> Recove
             failures.append(str(error))
     if not tries:
         raise Unsupported(failures[-1])
-    best = min(tries, key=missed)
-    if family in ANTICIPATING and len(look_aheads) > 1 and missed(best) > SOLVED:
+    best = min(tries, key=lambda fit: max(missed(fit), EQUAL))
+    if family in ANTICIPATING and len(look_aheads) > 1 and missed(best) > EQUAL:
         polished = _fit(seen, target, best.weights, best.look_ahead, family, True, 50)
         best = polished if missed(polished) < missed(best) else best
     return recovered(game, seen, best, family, missed(best))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mairl.algorithms.i_lola import i_lola
+from mairl.algorithms.i_lola import EQUAL, i_lola
 from mairl.algorithms.run_folder import provenance
 from mairl.core.errors import Unsupported
 from mairl.data.learning_history import LearningHistory, learning_history
@@ -88,7 +88,7 @@ def exact(
     for learner in learners:
         mine = [exact_row(learner, family, seeds) for family in LEARNERS]
         fitted = [r for r in mine if r["held_out"] is not None]
-        chosen = min(fitted, key=lambda r: r["held_out"])["family"] if fitted else None
+        chosen = min(fitted, key=lambda r: max(r["held_out"], EQUAL))["family"] if fitted else None
         facts = {"family_chosen": chosen, "seeds": list(range(seeds)), "command": command, **_where()}
         rows += [{**row, **facts} for row in mine]
         write_result(folder / "exact.json", rows)
