@@ -18,11 +18,11 @@ MAY = {
     "algorithms": {"core", "ops", "data", "networks"},
     "testing": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms"},
     "export": {"core", "ops", "data", "networks", "games"},
-    "metrics": {"core", "ops", "data", "networks", "games", "algorithms"},
-    "recipes": {"core", "ops", "data", "networks", "games", "algorithms", "metrics"},
+    "metrics": {"core", "ops", "data", "networks", "games", "driving", "algorithms"},
+    "recipes": {"core", "ops", "data", "networks", "games", "scenarios", "driving", "algorithms", "metrics"},
     "report": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms", "metrics", "recipes"},
     "reproduce": {"core", "ops", "data", "networks", "games", "algorithms", "metrics", "recipes", "report"},
-    "bench": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms", "metrics", "recipes"},
+    "bench": {"core", "ops", "data", "networks", "games", "scenarios", "driving", "algorithms", "metrics", "recipes"},
 }
 """Package to those that it may import; `cli` and the top may import all."""
 

@@ -115,7 +115,7 @@ def test_gradients(name, two):
             d = eqx.combine(params, static)
             return discriminator_loss(d, None, first, second, uniform, jax.random.key(0), config)[0]
 
-        check_grads(loss, (params,), 1, ["rev"], atol=1e-4, rtol=1e-4)
+        check_grads(jax.jit(loss), (params,), 1, ["rev"], atol=1e-4, rtol=1e-4)
 
 
 def test_masked_agents_have_no_influence(two):
@@ -128,7 +128,8 @@ def test_masked_agents_have_no_influence(two):
     other = eqx.tree_at(lambda t: (t.obs, t.terminated), first, (first.obs.at[:4, 1].add(5.0), ~first.terminated))
     other = eqx.tree_at(lambda t: t.terminated, other, first.terminated.at[:4, 1].set(True))
     config = DiscriminatorConfig(gradient_penalty=1.0)
-    losses = [discriminator_loss(d, None, x, second, None, jax.random.key(0), config)[0] for x in (first, other)]
+    loss = eqx.filter_jit(lambda x: discriminator_loss(d, None, x, second, None, jax.random.key(0), config)[0])
+    losses = [loss(x) for x in (first, other)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
 
 

@@ -158,12 +158,24 @@ fit(Cloner(online=True), game, demos, budget=2400, seeds=2, evaluations=30, epis
 """
 
 
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    file = tmp_path_factory.mktemp("script") / "script.py"
+    file.write_text(textwrap.dedent(SCRIPT.format(tests=str(__file__).rsplit("/", 1)[0])))
+    return file
+
+
+@pytest.fixture(scope="module")
+def whole(script):
+    """The run of the script that nobody kills."""
+    out = script.parent / "whole"
+    subprocess.run([sys.executable, str(script), str(out)], check=True, capture_output=True)
+    return out
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.35])
-def test_a_killed_run_repeats_the_uninterrupted_one(tmp_path, delay):
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT.format(tests=str(__file__).rsplit("/", 1)[0])))
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run([sys.executable, str(script), str(whole)], check=True, capture_output=True)
+def test_a_killed_run_repeats_the_uninterrupted_one(script, whole, tmp_path, delay):
+    broken = tmp_path / "broken"
     child = subprocess.Popen([sys.executable, str(script), str(broken)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     chunks = tmp_path / "broken.partial" / "chunks"
     limit = time.monotonic() + 120

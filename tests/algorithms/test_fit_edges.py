@@ -161,7 +161,8 @@ fit(Cloner(online=True), game, demos, budget=80, seeds=4, evaluations=2, episode
 def test_two_devices_give_what_one_gives(demos, tmp_path):
     out = tmp_path / "two"
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags.strip()}
     command = [sys.executable, "-W", "error", "-c", SCRIPT, str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -109,7 +109,7 @@ def test_gradients(reading, data):
 
         if reading != "alone":
             algorithm = dataclasses.replace(algorithm, value_term="expert")
-        check_grads(loss, (params,), 1, ["rev"], atol=1e-6, rtol=1e-6)
+        check_grads(jax.jit(loss), (params,), 1, ["rev"], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("reading", ["alone", "joint", "slice"])
@@ -118,6 +118,7 @@ def test_masked_agents_and_actions_have_no_influence(reading, data):
     critic = algorithm.init(jax.random.key(0), GAME, data).critic
     steps = data.observed(GAME)
 
+    @eqx.filter_jit
     def loss(critic, expert: Transition):
         played = steps.transition(jnp.arange(8))
         allowed = jnp.ones((8, 2, 3), bool)

@@ -68,9 +68,16 @@ def test_sampled_next_values_average_to_the_enumerated_ones(world):
         return jnp.where(terminated, 0.0, values[:, state.index])
 
     here = policy[:, step.state.index]
-    exact, _ = enumerated_next(jax.random.key(0), game, value_at, step.state, step.actions, here)
+
+    def enumerated(key):
+        return enumerated_next(key, game, value_at, step.state, step.actions, here)
+
+    def sampled(key):
+        return sampled_next(key, game, value_at, step.state, step.actions, here)
+
+    exact, _ = jax.jit(enumerated)(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 4000)
-    first, second = jax.vmap(lambda k: sampled_next(k, game, value_at, step.state, step.actions, here))(keys)
+    first, second = jax.jit(jax.vmap(sampled))(keys)
     spread = np.asarray(first).std(0) / 4000**0.5
     np.testing.assert_array_less(np.abs(first.mean(0) - exact), 5 * spread + 1e-5)
     assert np.abs(np.corrcoef(first[:, 0], second[:, 0])[0, 1]) < 0.06
@@ -95,13 +102,14 @@ def test_gradients_against_finite_differences(world, options):
         played = observe(game, data.sample(jax.random.key(4), 16))
         starts = observe(game, data.first(jax.random.key(5), 8))
 
+        @jax.jit
         def critic_loss(flat):
             moved = eqx.tree_at(lambda x: x.critic, learnt, eqx.combine(unravel(flat), static))
             return algorithm.loss(moved, moved.critic, jax.random.key(6), game, expert, played, starts)[1][
                 "critic_loss"
             ]
 
-        analytic = jax.grad(critic_loss)(flat) @ direction
+        analytic = jax.jit(jax.grad(critic_loss))(flat) @ direction
         step = 1e-6
         numeric = (critic_loss(flat + step * direction) - critic_loss(flat - step * direction)) / (2 * step)
         np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9)
@@ -117,8 +125,8 @@ def test_the_reward_and_its_scale_do_not_move_the_critic(world):
         loss, metrics = algorithm.loss(learnt, learnt.critic, jax.random.key(3), game, expert, played)
         return loss if part == "all" else metrics["critic_loss"] * game.num_agents
 
-    everything = eqx.filter_grad(of)(learnt, "all").critic
-    critic_only = eqx.filter_grad(of)(learnt, "critic").critic
+    slope = eqx.filter_jit(eqx.filter_grad(of))
+    everything, critic_only = slope(learnt, "all").critic, slope(learnt, "critic").critic
     for a, b in zip(jax.tree.leaves(everything), jax.tree.leaves(critic_only)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 

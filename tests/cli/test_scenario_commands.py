@@ -1,6 +1,7 @@
 """Stores of scenarios on the command line: JSON, tables, one line on bad input."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def test_validate(capsys, made):
     ("arguments", "said"),
     [
         (["import", "fax", "x"], "scenarionet"),
+        (["generate", "-o", "nowhere", "--worlds", "1", "--kind", "lake"], "roundabout"),
+        (["generate", "-o", "nowhere", "--worlds", "1", "--workers", "-1"], "--workers"),
         (["info", "nowhere", "--where", "num_agents > 3"], "nowhere is no store of scenarios"),
     ],
 )
@@ -155,3 +158,25 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
         run(tmp_path / "a.log", "-o", tmp_path / "a.log" / "store")
     with pytest.raises(InvalidData, match="--workers"):
         run(tmp_path / "a.log", "-o", tmp_path / "store", "--workers", "-1")
+
+
+def test_generate(capsys, tmp_path):
+    arguments = ["--worlds", "2", "--seed", "4", "--kind", "roundabout", "--steps", "3", "--workers", "1"]
+    code, out, err = call(capsys, "data", "generate", "-o", tmp_path / "store", *arguments, "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert (facts["scenarios"], facts["shards"], facts["generated"]["kinds"]) == (2, 1, ["roundabout"])
+    assert [s.scenario_id for s in store.open(tmp_path / "store")] == ["roundabout-4", "roundabout-5"]
+    assert call(capsys, "data", "generate", "-o", tmp_path / "store", *arguments)[0] == 2
+    code, out, _ = call(capsys, "data", "generate", "-o", tmp_path / "store", *arguments, "--overwrite")
+    assert code == 0
+    assert "2 scenarios" in out
+
+
+def test_stores_are_described_without_jax(made):
+    code = (
+        "import sys; from mairl.cli import main; main(['data', 'info', sys.argv[1]]); assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(made)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 scenarios" in done.stdout

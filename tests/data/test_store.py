@@ -1,7 +1,6 @@
 """Stores come back as they were written; anything cut, flipped, missing or unfinished is refused by name."""
 
 import json
-import os
 import shutil
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mairl.core import folders
 from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
 from mairl.core.policy import UniformPolicy
@@ -162,7 +162,7 @@ def test_an_expert_comes_and_goes_with_its_play(tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", die)
+        patch.setattr(folders.os, "rename", die)
         with pytest.raises(Killed):
             store.save(recording(1), path, overwrite=True, expert=experts[1])
     assert_same(store.load(path), recording(0))
@@ -180,10 +180,10 @@ def test_a_kill_leaves_nothing_or_the_whole(tmp_path, monkeypatch, overwrite):
     """Stops the writer at each of its calls that touch the disk in turn, until it gets through."""
     targets = [
         (store.pq, "write_table"),
-        (store, "_digest"),
-        (store, "_sync"),
-        (store.os, "rename"),
-        (store.shutil, "rmtree"),
+        (store, "digest"),
+        (folders, "sync"),
+        (folders.os, "rename"),
+        (folders.shutil, "rmtree"),
     ]
     for stop in range(50):
         path = tmp_path / str(stop) / "s"
@@ -292,4 +292,4 @@ def rewrite(path, change):
     file = path / "steps.parquet"
     table = change(pq.read_table(file))
     pq.write_table(table, file)
-    edit(path, sha256=store._digest(file))
+    edit(path, sha256=store.digest(file))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from log_damage import check, damaged, graft
 
 from mairl.core.errors import InvalidData
 from mairl.scenarios import gpudrive
 from mairl.scenarios.schema import AgentType, EdgeType, LaneType, LineType, Scenario, SignalState
-from mairl.scenarios.validate import validated
 
 DATA = next((p / "shared" / "data" for p in Path(__file__).resolve().parents if (p / "shared" / "data").is_dir()), None)
 DATA = Path(os.environ["MAIRL_SHARED_DATA"]) if "MAIRL_SHARED_DATA" in os.environ else DATA
@@ -275,46 +275,18 @@ def test_a_file_is_known_by_its_beginning():
         assert not gpudrive.knows(other)
 
 
-def check(found):
-    for one in found:
-        assert isinstance(one, (InvalidData, Scenario))
-        if isinstance(one, Scenario):
-            validated(one)
-            json.dumps(one.notes)
-
-
-ODD = (None, True, -1, 0, 3, 1e308, -1e308, math.nan, math.inf, 10**30, "", "x", [], {}, [[]], [None], {"x": 1})
-
-
 def test_any_damage_ends_in_an_error_or_a_valid_scene(tmp_path):
     rng = np.random.default_rng(0)
     file = tmp_path / "damaged.json"
     for round in range(300):
         top = scene(new=bool(round % 2))
-        for _ in range(int(rng.integers(1, 4))):
-            place, key = top, rng.choice(list(top))
-            while isinstance(place[key], (dict, list)) and place[key] and rng.random() < 0.85:
-                place = place[key]
-                key = rng.choice(list(place)) if isinstance(place, dict) else int(rng.integers(len(place)))
-            if rng.random() < 0.2:
-                del place[key]
-            else:
-                place[key] = ODD[rng.integers(len(ODD))]
-            if not top:
-                break
+        graft(rng, top)
         file.write_text(json.dumps(top))
         check(gpudrive.read(file))
     whole = json.dumps(scene()).encode()
     for _ in range(200):
-        damage(rng, whole, file)
+        file.write_bytes(damaged(rng, whole))
         check(gpudrive.read(file))
-
-
-def damage(rng, whole, file):
-    data = bytearray(whole[: int(rng.integers(len(whole)))] if rng.random() < 0.3 else whole)
-    for _ in range(int(rng.integers(0, 4)) if data else 0):
-        data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
-    file.write_bytes(data)
 
 
 @pytest.mark.skipif(not FILES, reason="the sample data is not here")
@@ -322,7 +294,7 @@ def test_real_files_damaged(tmp_path):
     rng = np.random.default_rng(1)
     whole = min(FILES, key=lambda f: f.stat().st_size).read_bytes()
     for _ in range(12):
-        damage(rng, whole, tmp_path / "damaged.json")
+        (tmp_path / "damaged.json").write_bytes(damaged(rng, whole))
         check(gpudrive.read(tmp_path / "damaged.json"))
 
 

@@ -7,13 +7,14 @@ import os
 import pickle
 from pathlib import Path
 
+import log_damage
 import numpy as np
 import pytest
+from log_damage import check, damaged, graft
 
 from mairl.core.errors import InvalidData
 from mairl.scenarios import scenarionet
 from mairl.scenarios.schema import AgentType, EdgeType, LaneType, LineType, Scenario, SignalState
-from mairl.scenarios.validate import validated
 
 DATA = next((p / "shared" / "data" for p in Path(__file__).resolve().parents if (p / "shared" / "data").is_dir()), None)
 DATA = Path(os.environ["MAIRL_SHARED_DATA"]) if "MAIRL_SHARED_DATA" in os.environ else DATA
@@ -272,30 +273,8 @@ def test_a_file_is_known_by_its_beginning():
         assert not scenarionet.knows(other)
 
 
-def check(found):
-    for one in found:
-        assert isinstance(one, (InvalidData, Scenario))
-        if isinstance(one, Scenario):
-            validated(one)
-            json.dumps(one.notes)
-
-
 ODD = (
-    None,
-    True,
-    -1,
-    0,
-    3,
-    1e308,
-    math.nan,
-    math.inf,
-    10**30,
-    "",
-    "x",
-    [],
-    {},
-    [[]],
-    [None],
+    *log_damage.ODD,
     (),
     {"x"},
     np.zeros(0),
@@ -313,32 +292,13 @@ def test_any_damage_ends_in_an_error_or_a_valid_scene(tmp_path):
     file = tmp_path / "damaged.pkl"
     for _ in range(300):
         top = scene()
-        for _ in range(int(rng.integers(1, 4))):
-            place, keys = top, list(top)
-            key = keys[int(rng.integers(len(keys)))]
-            while isinstance(place[key], (dict, list)) and place[key] and rng.random() < 0.85:
-                place = place[key]
-                keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-                key = keys[int(rng.integers(len(keys)))]
-            if rng.random() < 0.2:
-                del place[key]
-            else:
-                place[key] = ODD[int(rng.integers(len(ODD)))]
-            if not top:
-                break
+        graft(rng, top, ODD)
         file.write_bytes(pickle.dumps(top))
         check(scenarionet.read(file))
     whole = pickle.dumps(scene())
     for _ in range(300):
-        damage(rng, whole, file)
+        file.write_bytes(damaged(rng, whole))
         check(scenarionet.read(file))
-
-
-def damage(rng, whole, file):
-    data = bytearray(whole[: int(rng.integers(len(whole)))] if rng.random() < 0.2 else whole)
-    for _ in range(int(rng.integers(0, 4)) if data else 0):
-        data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
-    file.write_bytes(data)
 
 
 @pytest.mark.skipif(not FILES, reason="the sample data is not here")
@@ -346,7 +306,7 @@ def test_real_files_damaged(tmp_path):
     rng = np.random.default_rng(1)
     whole = min(FILES, key=lambda f: f.stat().st_size).read_bytes()
     for _ in range(10):
-        damage(rng, whole, tmp_path / "damaged.pkl")
+        (tmp_path / "damaged.pkl").write_bytes(damaged(rng, whole))
         check(scenarionet.read(tmp_path / "damaged.pkl"))
 
 

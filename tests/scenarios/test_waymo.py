@@ -15,19 +15,13 @@ from mairl.core.errors import InvalidData
 from mairl.scenarios import build, waymo, waymo_map, waymo_wire
 from mairl.scenarios.line_distance import LineDistances
 from mairl.scenarios.schema import AgentType, EdgeType, LaneType, LineType, Scenario, SignalState
-from mairl.scenarios.tfrecord import masked_crc32c
+from mairl.scenarios.tfrecord import frame as framed
 from mairl.scenarios.waymo_wire import MESSAGES, table
 
 DATA = next((p / "shared" / "data" for p in Path(__file__).resolve().parents if (p / "shared" / "data").is_dir()), None)
 DATA = Path(os.environ["MAIRL_SHARED_DATA"]) if "MAIRL_SHARED_DATA" in os.environ else DATA
 REAL = (DATA or Path()) / "womd_tfrecord" / "womd_scenario_input.tfrecord"
 needs_data = pytest.mark.skipif(not REAL.exists(), reason="the sample data is not here")
-
-
-def framed(payload: bytes) -> bytes:
-    length = struct.pack("<Q", len(payload))
-    sums = [struct.pack("<I", masked_crc32c(part)) for part in (length, payload)]
-    return length + sums[0] + payload + sums[1]
 
 
 def encoded(name: str, **fields) -> bytes:

@@ -12,31 +12,51 @@ import tyro
 
 from mairl.algorithms.run_folder import provenance
 from mairl.cli.output import emit, finite
+from mairl.core.errors import InvalidData
 
 
 def bench(
-    name: Annotated[Literal["games", "learn"], tyro.conf.Positional],
+    name: Annotated[Literal["games", "learn", "scenarios", "driving"], tyro.conf.Positional],
     *,
+    data: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     json: bool = False,
 ) -> None:
     """Measures speed on this machine. Leave it alone meanwhile: rates are medians of a few repeats.
 
     Args:
-        name: "games" (random play) or "learn" (training).
+        name: "games" (random play), "learn" (training), "scenarios" (importing the Waymo Open Motion Dataset) or
+            "driving" (random driving).
+        data: for "scenarios": a TFRecord file of the dataset; for "driving": a STORE of scenarios. Default: made-up
+            scenes.
         out: also write the result to this JSON file.
         json: print one JSON object.
     """
+    if data is not None and name not in ("scenarios", "driving"):
+        raise InvalidData(f"--data is for scenarios and driving, not for {name}")
+
+    def note(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
     if name == "games":
         from mairl.bench.games import bench_games
 
         result = bench_games()
-    else:
+    elif name == "scenarios":
+        from mairl.bench.scenarios import bench_scenarios
+
+        result = bench_scenarios(data)
+    elif name == "learn":
         from mairl.bench.learn import bench_learn
 
-        result = bench_learn(note=lambda text: print(text, file=sys.stderr, flush=True))
+        result = bench_learn(note=note)
+    else:
+        from mairl.bench.driving import bench_driving
+
+        result = bench_driving(None if data is None else str(data), note)
     today = datetime.date.today().isoformat()
-    result = {"bench": name, "command": f"mairl bench {name} --json", "date": today, **provenance(), **result}
+    command = f"mairl bench {name}{' --data PATH' if data is not None else ''} --json"
+    result = {"bench": name, "command": command, "date": today, **provenance(), **result}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(jsonlib.dumps(finite(result), indent=1))

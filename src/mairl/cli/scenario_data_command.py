@@ -1,15 +1,15 @@
-"""`mairl data import waymo | gpudrive | … | info | validate`: stores of driving scenarios."""
+"""`mairl data import waymo | gpudrive | … | generate | info | validate`: stores of driving scenarios."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from mairl.cli.live_line import LiveLine
 from mairl.cli.output import emit
 from mairl.core.errors import InvalidData, MairlError
 from mairl.scenarios import store
@@ -46,7 +46,14 @@ def run_import(name: str, options: Import, formats: Mapping[str, str] = FORMATS)
     """Imports, and prints what came of it."""
     if options.workers < 0:
         raise InvalidData(f"--workers is {options.workers}: choose 1 or more, or 0 for one per core")
-    line = _Line(sys.stderr.isatty())
+    line = LiveLine("import", "looking for files")
+
+    def show(done: Done) -> None:
+        text = f"{done.files:,}/{done.total_files:,} files, {done.scenarios:,} scenarios"
+        text += f", {line.speed / 1e6:,.1f} MB/s" if line.speed else ""
+        text += f", {done.skipped:,} skipped" if done.skipped else ""
+        line.show(done.bytes, done.total_bytes, text)
+
     try:
         facts = import_scenarios(
             options.paths,
@@ -57,7 +64,7 @@ def run_import(name: str, options: Import, formats: Mapping[str, str] = FORMATS)
             resume=options.resume,
             overwrite=options.overwrite,
             ray=options.ray,
-            report=line.show,
+            report=show,
             formats=formats,
         )
     except OSError as error:
@@ -121,10 +128,14 @@ def validate(store_path: Annotated[Path, tyro.conf.Positional], *, json: bool = 
 
 
 def main(argv: list[str], formats: Mapping[str, str] = FORMATS) -> None:
-    """Dispatches `import FORMAT`, `info` and `validate`."""
+    """Dispatches `import FORMAT`, `generate`, `info` and `validate`."""
     if argv[0] == "import":
         prog = f"mairl data import {argv[1]}"
         run_import(argv[1], tyro.cli(Import, args=argv[2:], prog=prog), formats)
+    elif argv[0] == "generate":
+        from mairl.cli.generate_data_command import generate
+
+        tyro.cli(generate, args=argv[1:], prog="mairl data generate")
     else:
         tyro.cli({"info": info, "validate": validate}[argv[0]], args=argv[1:], prog=f"mairl data {argv[0]}")
 
@@ -133,8 +144,9 @@ def concerns(argv: list[str]) -> bool:
     """The arguments of `mairl data` are about scenarios, not about recordings of play."""
     if argv[:1] == ["import"]:
         return len(argv) > 1 and argv[1] in FORMATS
-    return argv[:1] in (["info"], ["validate"]) and any(
-        word.startswith("--where") or store.is_store(Path(word)) for word in argv[1:]
+    return argv[:1] == ["generate"] or (
+        argv[:1] in (["info"], ["validate"])
+        and any(word.startswith("--where") or store.is_store(Path(word)) for word in argv[1:])
     )
 
 
@@ -149,36 +161,3 @@ def _table(rows: list[dict]) -> list[str]:
         "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
         for line in cells
     ]
-
-
-class _Line:
-    """One live line on standard error: files done, scenarios, rate, time left (by bytes of the source)."""
-
-    def __init__(self, on: bool):
-        self.bar = None
-        if on:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("import"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self.task = self.bar.add_task("import", total=None, text="looking for files")
-            self.bar.start()
-
-    def show(self, done: Done) -> None:
-        if self.bar is None:
-            return
-        speed = self.bar.tasks[0].speed
-        text = f"{done.files:,}/{done.total_files:,} files, {done.scenarios:,} scenarios"
-        text += f", {speed / 1e6:,.1f} MB/s" if speed else ""
-        text += f", {done.skipped:,} skipped" if done.skipped else ""
-        self.bar.update(self.task, total=done.total_bytes, completed=done.bytes, text=text)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()

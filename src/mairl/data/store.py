@@ -12,9 +12,7 @@ Parquet reader can query them: `select avg(reward[1]) from 'STORE/steps.parquet'
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mairl.core.errors import InvalidData, MairlError
+from mairl.core.folders import digest, put_in_place
 from mairl.core.learned import Learned
 from mairl.core.serialise import decode, encode
 from mairl.core.spaces import ActionSpace, Box, Discrete
@@ -77,22 +76,14 @@ def save(
         "trees": trees,
         "columns": {name: {"dtype": str(columns[name].dtype), "shape": list(shapes[name])} for name in columns},
     }
-    facts["sha256"] = _digest(partial / "steps.parquet")
+    facts["sha256"] = digest(partial / "steps.parquet")
     (partial / "metadata.json").write_text(json.dumps(facts, indent=1))
     if expert is not None:
         expert.save(partial / "expert")
     if path.is_dir():
         for folder in (f for f in path.iterdir() if f.is_dir() and not (partial / f.name).exists()):
             shutil.copytree(folder, partial / folder.name)
-    for file in [*partial.rglob("*"), partial]:
-        _sync(file)
-    old = path.with_name(path.name + ".old")
-    if path.exists():  # Moved aside, not deleted: a kill between the two renames loses nothing.
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(path, old)
-    os.rename(partial, path)
-    _sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    put_in_place(partial, path)
 
 
 def load(path: str | Path) -> Demonstrations:
@@ -255,7 +246,7 @@ def _column(values: np.ndarray):
 
 def _read(file: Path, facts) -> pa.Table:
     try:
-        if _digest(file) != facts.get("sha256"):
+        if digest(file) != facts.get("sha256"):
             raise OSError("its SHA-256 is not the one in metadata.json")
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
@@ -265,19 +256,6 @@ def _read(file: Path, facts) -> pa.Table:
     if missing := {"episode", "step", "final", *facts["columns"]} - set(table.column_names):
         raise InvalidData(f"{file} lacks the columns {', '.join(sorted(missing))}: record or import it again")
     return table
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _space(facts) -> ActionSpace | None:

@@ -31,7 +31,7 @@ class Driving(MarkovGame):
         dynamics: how vehicles move, and how actions are given.
         rules: what counts and what follows.
         sight: how much is seen.
-        weights: of the reward's features; see `mairl.driving.rewards`.
+        reward: weights of its features, or the name of some; see `mairl.driving.rewards`.
         horizon: steps of an episode; by default all that the longest log has.
     """
 
@@ -39,7 +39,7 @@ class Driving(MarkovGame):
     dynamics: Grid | Bicycle | InvertibleBicycle | DeltaLocal | Jerk = eqx.field(static=True)
     rules: Rules = eqx.field(static=True)
     sight: Sight = eqx.field(static=True)
-    weights: RewardWeights = eqx.field(static=True)
+    reward: RewardWeights = eqx.field(static=True)
     horizon: int = eqx.field(static=True)
 
     def __init__(
@@ -55,7 +55,7 @@ class Driving(MarkovGame):
         self.dynamics = Grid(Bicycle()) if dynamics is None else dynamics
         self.rules = rules
         self.sight = sight
-        self.weights = weights_of(reward)
+        self.reward = weights_of(reward)
         self.horizon = horizon or worlds.num_steps
         if self.horizon < 1:
             raise InvalidGame(f"horizon must be at least 1, got {horizon}")
@@ -104,7 +104,7 @@ class Driving(MarkovGame):
         after, events = advance(self.worlds, self.model, self.rules, state, self.continuous(actions))
         on = self.taking_part(after)
         over = ~jnp.any(on)
-        value = features(self.worlds, state, after, events) @ self.weights.vector()
+        value = features(self.worlds, state, after, events) @ self.reward.vector()
         return after, TimeStep(
             obs=self.observe(after),
             reward=value,

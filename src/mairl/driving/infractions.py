@@ -18,9 +18,7 @@ LANE_REACH = 2.5
 """Metres from a lane's centreline within which a vehicle is on it, for driving the wrong way."""
 
 
-def collided(
-    around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]
-) -> Bool[Array, " agent"]:
+def collided(around: Partners, length: Float[Array, " agent"], width: Float[Array, " agent"]) -> Bool[Array, " agent"]:
     """Whether an agent's box, of this length and width in metres, overlaps with anybody's on its level (separating
     axes, exact)."""
     x, y, co, so, lo, wo = (around.features[:, PARTNER.index(n)] for n in ("x", "y", "cos", "sin", "length", "width"))

@@ -56,9 +56,7 @@ class RoadGrid(eqx.Module):
     others: Float[Array, "row feature other"]
     cell: float = eqx.field(static=True)
 
-    def rows_at(
-        self, x: Float[Array, "*p"], y: Float[Array, "*p"], of: Int[Array, ""] | int = 0
-    ) -> Int[Array, "*p"]:
+    def rows_at(self, x: Float[Array, "*p"], y: Float[Array, "*p"], of: Int[Array, ""] | int = 0) -> Int[Array, "*p"]:
         """The rows for places in map `of`; places outside of its grid are far from roads."""
         ix = jnp.floor((x - self.origin[of, 0]) / self.cell).astype(jnp.int32)
         iy = jnp.floor((y - self.origin[of, 1]) / self.cell).astype(jnp.int32)

@@ -143,7 +143,7 @@ def advance(
         action: continuous, within the dynamics' bounds; read for driven vehicles that are active only.
     """
     w, n = state.world, worlds.num_agents
-    length, width, height = worlds.length[w], worlds.width[w], worlds.height[w]
+    length, _width, _height = worlds.length[w], worlds.width[w], worlds.height[w]
     own = length[:n]
     moved = dynamics.step(state.motion, action, jnp.where(own > 0, own, 1.0), worlds.dt)
     halted = motion(state.motion.x, state.motion.y, state.motion.heading, *jnp.zeros((2, n)))

@@ -93,6 +93,7 @@ def partners(
     num_agents: int,
 ) -> Partners:
     """What `Partners` says, for each of the first `num_agents` slots. Boxes in metres."""
+
     def pair(values: Array) -> tuple[Array, Array]:
         return without_self(values, num_agents), values[:num_agents, None]
 

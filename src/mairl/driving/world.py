@@ -37,6 +37,9 @@ USUAL_SIZE = {
 }
 """Length, width and height where a log gives none, metres."""
 
+MOST = 64
+"""Places for driven vehicles, unless more are asked for."""
+
 RED = (SignalState.STOP, SignalState.ARROW_STOP)
 
 
@@ -45,7 +48,7 @@ class WorldConfig:
     """What of a scenario becomes a world.
 
     Attributes:
-        num_agents: places for driven vehicles; 0: as many as the scene with most of them has.
+        num_agents: places for driven vehicles; 0: as many as the scene with most of them has, up to `MOST`.
         num_others: places for what replays its log; 0: as many as needed.
         dt: seconds of a step; logs of another step are interpolated.
         start: the log's step (of `dt`) at which driving begins; -1: the scenario's current one.
@@ -148,7 +151,7 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
         raise InvalidGame("no scenarios: a world needs at least one")
     scenes = [_scene(scenario, config) for scenario in scenarios]
     candidates = [len(scene.candidates) for scene in scenes]
-    num_agents = config.num_agents or max(candidates)
+    num_agents = config.num_agents or min(MOST, max(candidates))
     if num_agents == 0:
         raise InvalidGame(
             f"none of the {len(scenes)} scenarios has a vehicle that is there at its start and goes farther than "
@@ -207,6 +210,15 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
     return worlds, placed
 
 
+def drivable(scenario: Scenario, config: WorldConfig = WorldConfig()) -> int:
+    """How many vehicles of a scenario could be driven.
+
+    Raises:
+        InvalidData: the log has ended before it starts.
+    """
+    return len(_scene(scenario, config).candidates)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Scene:
     """One scenario at the wanted step, before slots are given.
@@ -250,9 +262,7 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
     candidates, order = _ranked(scenario, begin, valid[start], may)
     order = order[valid[start:].any(axis=0)[order]]
     stop, red = _lights(scenario, log.shape[0], config.dt)
-    return _Scene(
-        scenario.scenario_id, log, _sizes(scenario), tracks.type, candidates, order, goal, start, stop, red
-    )
+    return _Scene(scenario.scenario_id, log, _sizes(scenario), tracks.type, candidates, order, goal, start, stop, red)
 
 
 def _log(scenario: Scenario) -> np.ndarray:

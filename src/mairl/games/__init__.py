@@ -38,6 +38,7 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "overcooked-cook5": _from("mairl.games.overcooked.game:Overcooked", horizon=50, cook_time=5),
     "intersection": _from("mairl.games.intersection.game:Intersection"),
     "intersection-entities": _from("mairl.games.intersection.game:Intersection", observation="entities"),
+    "driving": _from("mairl.driving.load:driving"),
     "gridworld": _from("mairl.games.tabular.gridworld:gridworld"),
     "coordination": _from("mairl.games.tabular.matrix:coordination"),
     "matching-pennies": _from("mairl.games.tabular.matrix:matching_pennies"),
@@ -50,7 +51,8 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
 }
 """Id to constructor. Gems is seen as its plain networks learn it best, with a clock, as its experts do.
 `overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game. `intersection-entities` is
-the same intersection, seen as a set of vehicles. From `gridworld` on, games are tables: they can be solved exactly."""
+the same intersection, seen as a set of vehicles. `driving` makes up its worlds, or takes them from
+`driving:worlds=STORE`. From `gridworld` on, games are tables: they can be solved exactly."""
 
 
 def make_game(name: str) -> MarkovGame:

@@ -13,8 +13,8 @@ MASK = "_mask"
 
 
 def set_names(spec: PyTree) -> tuple[str, ...]:
-    """The sets of an observation `{"ego": [f], "<set>": [feature, entity], "<set>_mask": [entity]}`, in order; none if it
-    is not of this form."""
+    """The sets of an observation `{"ego": [f], "NAME": [feature, entity], "NAME_mask": [entity], …}`, in order; none if
+    it is not of this form."""
     if not isinstance(spec, dict) or "ego" not in spec:
         return ()
     names = tuple(sorted(name.removesuffix(MASK) for name in spec if name.endswith(MASK)))

@@ -21,50 +21,31 @@ from mairl.scenarios.headings import in_radians
 from mairl.scenarios.lane_graph import WORLD, lane_graph
 from mairl.scenarios.schema import (
     AgentType,
-    EdgeType,
-    LaneType,
-    LineType,
     Polylines,
     RoadMap,
     Roles,
     Scenario,
     Signals,
-    SignalState,
     StopSigns,
     Tracks,
 )
 from mairl.scenarios.validate import validated
+from mairl.scenarios.waymo_codes import AGENT, EDGE, LANE, LINE, SIGNAL, coded
 
 FORMAT = "gpudrive"
 
 LARGEST = 1 << 29
 """Bytes of a file; real ones have up to some ten million."""
 
-AGENTS = {
-    "unset": AgentType.OTHER,
-    "other": AgentType.OTHER,
-    "vehicle": AgentType.VEHICLE,
-    "pedestrian": AgentType.PEDESTRIAN,
-    "cyclist": AgentType.CYCLIST,
-}
+AGENTS = dict(zip(("unset", "vehicle", "pedestrian", "cyclist", "other"), AGENT, strict=True))
 
-ROADS = {"lane": (0, LaneType, 4), "road_line": (5, LineType, 9), "road_edge": (14, EdgeType, 3)}
-"""By `type`: the first `map_element_id` of the group, the enumeration in whose order they go, and their number."""
+ROADS = {"lane": (0, LANE), "road_line": (5, LINE), "road_edge": (14, EDGE)}
+"""By `type`: the first `map_element_id` of the group, and what the codes from there on mean."""
 
 POLYGONS = ("crosswalk", "speed_bump", "driveway")
 
-LIGHTS = (
-    SignalState.UNKNOWN,
-    SignalState.ARROW_STOP,
-    SignalState.ARROW_CAUTION,
-    SignalState.ARROW_GO,
-    SignalState.STOP,
-    SignalState.CAUTION,
-    SignalState.GO,
-    SignalState.FLASHING_STOP,
-    SignalState.FLASHING_CAUTION,
-)
-"""In the order of the dataset's codes; files name them in small letters, or by code."""
+LIGHTS = {code.name.lower(): code for code in SIGNAL}
+"""Files name lights in small letters, or by the dataset's code."""
 
 
 def knows(head: bytes) -> bool:
@@ -293,10 +274,11 @@ def _kind(record: Mapping, name: str, where: str) -> int:
         raise InvalidData(f"{where}.map_element_id is of type {type(code).__name__}, expected a whole number")
     if name not in ROADS or code == -1:
         return 0
-    first, _, count = ROADS[name]
-    if not first <= code < first + count:
-        raise InvalidData(f"{where}.map_element_id is {code}, which no {name} has ({first} to {first + count - 1})")
-    return code - first
+    first, codes = ROADS[name]
+    if not first <= code < first + len(codes):
+        last = first + len(codes) - 1
+        raise InvalidData(f"{where}.map_element_id is {code}, which no {name} has ({first} to {last})")
+    return coded(codes, code - first)
 
 
 def _roles(metadata: Mapping, ids: tuple[str, ...], notes: dict) -> Roles:
@@ -342,7 +324,6 @@ def _signals(lights: Mapping, centre: Polylines, steps: int) -> Signals:
         raise InvalidData(f"tl_states has {count} lights of {steps} steps: no scene has")
     state, point = np.zeros((count, steps), np.int8), np.zeros((count, 3))
     known = np.zeros(count, bool)
-    names = {code.name.lower(): code for code in LIGHTS}
     for k, (lane, record) in enumerate(lights.items()):
         where = f"tl_states[{lane[:40]!r}]"
         shown = _get(_a(record, dict, where), "state", list, where)
@@ -352,12 +333,12 @@ def _signals(lights: Mapping, centre: Polylines, steps: int) -> Signals:
         for value, step in zip(shown, when):
             if type(step) is not int or not 0 <= step < steps:
                 raise InvalidData(f"{where}.time_index holds {str(step)[:40]}, expected steps 0 to {steps - 1}")
-            if type(value) is int and 0 <= value < len(LIGHTS):
+            if type(value) is int and 0 <= value < len(SIGNAL):
+                state[k, step] = SIGNAL[value]
+            elif type(value) is str and value in LIGHTS:
                 state[k, step] = LIGHTS[value]
-            elif type(value) is str and value in names:
-                state[k, step] = names[value]
             else:
-                raise InvalidData(f"{where}.state holds {str(value)[:40]!r}, expected one of {', '.join(names)}")
+                raise InvalidData(f"{where}.state holds {str(value)[:40]!r}, expected one of {', '.join(LIGHTS)}")
         for axis, name in enumerate("xyz"):
             values = _numbers(_a(record.get(name, []), list, f"{where}.{name}"), f"{where}.{name}")
             point[k, axis] = values[0] if len(values) else 0.0

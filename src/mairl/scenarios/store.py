@@ -9,7 +9,6 @@ Any Parquet reader can query them: `select avg(num_agents) from 'STORE/index.par
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -25,7 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mairl.core import folders
 from mairl.core.errors import InvalidData
+from mairl.core.folders import digest, sync
 from mairl.scenarios import codec
 from mairl.scenarios.schema import Scenario
 from mairl.scenarios.validate import validated
@@ -49,6 +50,7 @@ class Store(Sequence[Scenario]):
         path: the STORE.
         facts: its `metadata.json`.
         metadata: one row a scenario, in the order of `[i]`; see `codec.METADATA`.
+        rows: `[i]`, the number of each among all of the STORE.
     """
 
     def __init__(self, path: str | Path, rows: np.ndarray | None = None):
@@ -56,11 +58,11 @@ class Store(Sequence[Scenario]):
         self.facts = read_facts(self.path)
         index = _index(self.path, self.facts)
         self._starts = np.cumsum([0, *[shard["scenarios"] for shard in self.facts["shards"]]])
-        self._rows = np.arange(index.num_rows) if rows is None else rows
+        self.rows = np.arange(index.num_rows) if rows is None else rows
         self.metadata: pa.Table = index if rows is None else index.take(pa.array(rows))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, i: int) -> Scenario: ...
@@ -73,10 +75,10 @@ class Store(Sequence[Scenario]):
             InvalidData: its shard is missing or damaged.
         """
         if isinstance(i, slice):
-            return Store(self.path, self._rows[i])
+            return Store(self.path, self.rows[i])
         if not -len(self) <= i < len(self):
             raise IndexError(f"scenario {i} of {len(self)} in {self.path}")
-        row = int(self._rows[i])
+        row = int(self.rows[i])
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
         return codec.decode(_read(self.path / self.facts["shards"][shard]["file"], row - int(self._starts[shard])))
 
@@ -89,12 +91,12 @@ class Store(Sequence[Scenario]):
         Raises:
             InvalidData: see `where.condition`.
         """
-        numbered = self.metadata.append_column("", pa.array(self._rows))
+        numbered = self.metadata.append_column("", pa.array(self.rows))
         kept = numbered.filter(condition(text, codec.METADATA))
         return Store(self.path, kept[""].to_numpy())
 
     def __reduce__(self):
-        return Store, (self.path, self._rows)
+        return Store, (self.path, self.rows)
 
 
 def open(path: str | Path) -> Store:
@@ -161,7 +163,7 @@ def _partial(path: Path) -> Path:
 
 
 def _appear(partial: Path, path: Path) -> None:
-    _sync(partial)
+    sync(partial)
     os.replace(partial, path)
 
 
@@ -202,15 +204,7 @@ def finish(folder: Path, facts: dict[str, Any]) -> None:
 
 def put_in_place(building: Path, path: Path) -> None:
     """Makes the finished folder STORE.partial/store the STORE, and takes STORE.partial away."""
-    for file in [*building.iterdir(), building]:
-        _sync(file)
-    old = path.with_name(path.name + ".old")
-    if path.exists():  # Moved aside, not deleted: a kill between the two renames loses nothing.
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(path, old)
-    os.rename(building, path)
-    _sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    folders.put_in_place(building, path)
     shutil.rmtree(building.parent, ignore_errors=True)
 
 
@@ -286,12 +280,6 @@ def validate(path: str | Path) -> dict[str, int]:
     return {name: store.facts[name] for name in ("scenarios", "agents", "valid_agent_steps")}
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def num_rows(file: Path) -> int:
     """Scenarios in a shard.
 
@@ -341,11 +329,3 @@ def _index(path: Path, facts: dict[str, Any]) -> pa.Table:
     if index.schema.names != codec.METADATA.names or index.num_rows != facts["scenarios"]:
         raise InvalidData(f"{path}/index.parquet does not fit metadata.json: import the scenarios again")
     return index
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -107,6 +107,13 @@ def is_frame(head: bytes) -> bool:
     return len(head) >= 12 and struct.pack("<I", masked_crc32c(head[:8])) == head[8:12]
 
 
+def frame(payload: bytes) -> bytes:
+    """A payload as it stands in a file: with its length, and the checksums of both."""
+    length = struct.pack("<Q", len(payload))
+    checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, payload)]
+    return length + checks[0] + payload + checks[1]
+
+
 def payloads(path: Path) -> Iterator[bytes | InvalidData]:
     """The payloads of a file in order; for each that cannot be had, an error that names file and record (from 0).
 

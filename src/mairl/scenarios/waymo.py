@@ -15,28 +15,16 @@ import numpy as np
 
 from mairl.core.errors import InvalidData
 from mairl.scenarios import build, tfrecord
-from mairl.scenarios.schema import AgentType, Roles, Scenario, Signals, SignalState, Tracks
+from mairl.scenarios.schema import Roles, Scenario, Signals, Tracks
 from mairl.scenarios.validate import validated
-from mairl.scenarios.waymo_map import FARTHEST, coded, points, road_map
+from mairl.scenarios.waymo_codes import AGENT, SIGNAL, coded
+from mairl.scenarios.waymo_map import FARTHEST, points, road_map
 from mairl.scenarios.waymo_wire import MESSAGES, is_example, table
 
 FORMAT = "waymo"
 
 DT = 0.1
 """Seconds between steps of a log with one timestamp or none: the dataset is recorded at 10 Hz."""
-
-AGENT = (AgentType.OTHER, AgentType.VEHICLE, AgentType.PEDESTRIAN, AgentType.CYCLIST, AgentType.OTHER)
-SIGNAL = (
-    SignalState.UNKNOWN,
-    SignalState.ARROW_STOP,
-    SignalState.ARROW_CAUTION,
-    SignalState.ARROW_GO,
-    SignalState.STOP,
-    SignalState.CAUTION,
-    SignalState.GO,
-    SignalState.FLASHING_STOP,
-    SignalState.FLASHING_CAUTION,
-)
 
 
 def knows(head: bytes) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 from mairl.core.errors import InvalidData
 from mairl.scenarios import build
 from mairl.scenarios.line_distance import LineDistances
-from mairl.scenarios.schema import EdgeType, Lanes, LaneType, LineType, Polylines, RoadMap, StopSigns
+from mairl.scenarios.schema import Lanes, LineType, Polylines, RoadMap, StopSigns
+from mairl.scenarios.waymo_codes import EDGE, LANE, LINE, coded
 from mairl.scenarios.waymo_wire import table
 
 METRES_A_SECOND = 0.44704
@@ -25,25 +26,6 @@ FARTHEST = 1e8
 
 DISTANCES = 100_000_000
 """Most pairs of a centreline's point and a boundary's segment in a scene; a scene of 9,000 points has 600,000."""
-
-LANE = (LaneType.UNKNOWN, LaneType.FREEWAY, LaneType.STREET, LaneType.BIKE)
-LINE = (
-    LineType.UNKNOWN,
-    LineType.BROKEN_WHITE,
-    LineType.SOLID_WHITE,
-    LineType.SOLID_DOUBLE_WHITE,
-    LineType.BROKEN_YELLOW,
-    LineType.BROKEN_DOUBLE_YELLOW,
-    LineType.SOLID_YELLOW,
-    LineType.SOLID_DOUBLE_YELLOW,
-    LineType.PASSING_DOUBLE_YELLOW,
-)
-EDGE = (EdgeType.UNKNOWN, EdgeType.BOUNDARY, EdgeType.MEDIAN)
-
-
-def coded(codes: Sequence[int], value: int) -> int:
-    """Our code of the source's; one that the dataset does not define counts as its first, which is unknown."""
-    return int(codes[value] if 0 <= value < len(codes) else codes[0])
 
 
 def points(items: Sequence[bytes], what: str) -> np.ndarray:

@@ -164,22 +164,22 @@ def check_policy(learned: Learned, game: MarkovGame, steps: Transition, key: Key
             "policy.log_prob must give one number per agent",
         )
         return
-    logs = jax.vmap(lambda o: policy.log_probs(o))(steps.obs)
+    logs = jax.jit(jax.vmap(lambda o: policy.log_probs(o)))(steps.obs)
     shape = (steps.truncated.shape[0], game.num_agents, space.n)
     _need(logs.shape == shape, f"policy.log_probs gave shape {logs.shape}, expected {shape}")
     off = float(jnp.abs(jnp.sum(jnp.exp(logs), axis=-1) - 1).max())
     _need(off < 1e-4, f"the policy's probabilities are off a sum of 1 by {off:.2g}")
     if space.n < 2:
         return
-    likeliest = jax.vmap(lambda o: policy.mode(o))(steps.obs)
+    likeliest = jax.jit(jax.vmap(lambda o: policy.mode(o)))(steps.obs)
     allowed = jnp.arange(space.n) != likeliest[..., None]
     keys = jax.random.split(key, shape[0])
-    drawn = jax.vmap(policy.sample)(keys, steps.obs, allowed)
-    best = jax.vmap(policy.mode)(steps.obs, allowed)
+    drawn = jax.jit(jax.vmap(lambda *given: policy.sample(*given)))(keys, steps.obs, allowed)
+    best = jax.jit(jax.vmap(lambda *given: policy.mode(*given)))(steps.obs, allowed)
     for name, actions in (("sample", drawn), ("mode", best)):
         broken = int(jnp.sum(actions == likeliest))
         _need(broken == 0, f"policy.{name} chose {broken} of {actions.size} actions that the mask forbids")
-    forbidden = jax.vmap(policy.log_probs)(steps.obs, allowed)
+    forbidden = jax.jit(jax.vmap(lambda *given: policy.log_probs(*given)))(steps.obs, allowed)
     total = jnp.sum(jnp.where(allowed, jnp.exp(forbidden), 0.0), axis=-1)
     _need(
         bool(jnp.all(jnp.where(allowed, True, forbidden == -jnp.inf))) and float(jnp.abs(total - 1).max()) < 1e-4,
@@ -271,8 +271,12 @@ def _some_steps(game: MarkovGame, data: Demonstrations | None, key: Key[Array, "
         return observe(game, data.transition(jnp.arange(min(64, data.num_steps))))
     from mairl.core.policy import UniformPolicy
 
-    _, steps = play(game, UniformPolicy(game.num_agents, game.action_space), key, reset(game, key, 4), 16)
-    return observe(game, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps))
+    @jax.jit
+    def some(key):
+        _, steps = play(game, UniformPolicy(game.num_agents, game.action_space), key, reset(game, key, 4), 16)
+        return observe(game, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps))
+
+    return some(key)
 
 
 def _seed(tree: Any, index: int) -> Any:

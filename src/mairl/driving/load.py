@@ -1,0 +1,120 @@
+"""From scenarios to a game of driving: by path, or made up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from mairl.core.errors import InvalidGame
+from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
+from mairl.driving.game import Driving
+from mairl.driving.observe import FULL, SMALL
+from mairl.driving.road_grid import GridConfig
+from mairl.driving.simulator import Rules, happened, start
+from mairl.driving.world import Slots, WorldConfig, Worlds, worlds_of
+from mairl.scenarios import store
+from mairl.scenarios.generate import generate
+from mairl.scenarios.schema import Scenario
+
+MODELS = {"bicycle": Bicycle(), "invertible": InvertibleBicycle(), "jerk": Jerk(), "delta": DeltaLocal()}
+"""Dynamics by the names that options use."""
+
+SIGHTS = {"small": SMALL, "full": FULL}
+
+
+def driving(
+    worlds: str = "generated",
+    count: int = 16,
+    seed: int = 0,
+    agents: int = 0,
+    others: int = 0,
+    sight: Literal["small", "full"] = "small",
+    reward: str = "shaped",
+    dynamics: str = "bicycle",
+    actions: Literal["grid", "continuous"] = "grid",
+    outcome: Literal["remove", "stop", "ignore"] = "remove",
+    horizon: int = 0,
+) -> Driving:
+    """The game that the id `driving` stands for.
+
+    Args:
+        worlds: a STORE of scenarios, or "generated".
+        count: scenarios: of a STORE the first ones (0: all), or how many to make up.
+        seed: of made-up scenarios: numbers `seed`, `seed` + 1 and so on.
+        agents: places for driven vehicles; 0: as many as the scenarios need, at most 64.
+        others: places for what replays its log; 0: as many as needed.
+        sight: how much is seen: `mairl.driving.observe.SMALL` or `FULL`.
+        reward: one of `mairl.driving.rewards.REWARDS`.
+        dynamics: one of `MODELS`.
+        actions: "grid": discrete; "continuous": vectors in [-1, 1].
+        outcome: what follows on a goal, a collision or leaving the road.
+        horizon: steps of an episode; 0: all that the logs have.
+
+    Raises:
+        InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
+    """
+    if dynamics not in MODELS:
+        raise InvalidGame(f"there are no dynamics {dynamics!r}; there are {', '.join(MODELS)}")
+    if sight not in SIGHTS:
+        raise InvalidGame(f"there is no sight {sight!r}; there are {', '.join(SIGHTS)}")
+    if outcome not in ("remove", "stop", "ignore"):
+        raise InvalidGame(f"outcome is {outcome!r}, expected remove, stop or ignore")
+    if actions not in ("grid", "continuous"):
+        raise InvalidGame(f"actions are {actions!r}, expected grid or continuous")
+    model = MODELS[dynamics]
+    if actions == "grid":
+        if not isinstance(model, Bicycle | InvertibleBicycle | Jerk):
+            raise InvalidGame(f"{dynamics} has no grid of actions: use actions=continuous")
+        model = Grid(model)
+    scenarios = scenarios_of(worlds, count, seed)
+    grid = GridConfig() if sight == "full" else GridConfig(edges=64, others=max(SMALL.others, 32))
+    rules = Rules(at_goal=outcome, at_collision=outcome, at_off_road=outcome)
+    built, _, _ = load(scenarios, WorldConfig(num_agents=agents, num_others=others, grid=grid), rules)
+    return Driving(built, model, rules, SIGHTS[sight], reward, horizon)
+
+
+def scenarios_of(worlds: str, count: int, seed: int) -> Sequence[Scenario]:
+    """Scenarios of a STORE, or made-up ones; see `driving`."""
+    if worlds == "generated":
+        if count < 1:
+            raise InvalidGame(f"count must be at least 1 where scenarios are made up, got {count}")
+        return [generate(seed + k) for k in range(count)]
+    found = store.open(worlds)
+    return [found[k] for k in range(min(count, len(found)) if count else len(found))]
+
+
+def load(
+    scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig(), rules: Rules = Rules()
+) -> tuple[Worlds, list[Slots], int]:
+    """Worlds, who sits where, and how many vehicles were left to replay their logs because they start in an
+    infraction: what nobody can avoid is nobody's fault.
+
+    Raises:
+        InvalidGame: as `worlds_of`, or nobody is left to drive.
+    """
+    worlds, slots = worlds_of(scenarios, config)
+    fine = fine_starts(worlds, rules)
+    count = int(jnp.sum(worlds.driven & ~fine))
+    worlds = eqx.tree_at(lambda w: w.driven, worlds, worlds.driven & fine)
+    if not bool(jnp.any(worlds.driven)):
+        raise InvalidGame(f"all {count} vehicles that could be driven start in a collision or off the road")
+    return worlds, slots, count
+
+
+def fine_starts(worlds: Worlds, rules: Rules = Rules()):
+    """`[world, agent]`: who does not start in a collision or off the road."""
+
+    @eqx.filter_jit
+    def check(worlds: Worlds):
+        def one(world):
+            state = start(worlds, world)
+            events, _ = happened(worlds, rules, state, state)
+            return ~(events.collision | events.off_road)
+
+        return jax.lax.map(one, jnp.arange(len(worlds)))
+
+    return check(worlds)

@@ -1,0 +1,27 @@
+"""What every test runs under: programs are compiled once, and a little less thoroughly.
+
+Most of a run's time is XLA's, and most of that goes into the last few per cent of speed of programs that run for
+milliseconds. LLVM's second level instead of its third compiles them in much less time, from the same optimised HLO. The
+cache is for programs that several tests, or a test and the processes that it starts, compile alike. It lives as long as
+the run, and each worker of pytest-xdist has its own, because JAX writes into it without a lock. Set either variable to
+choose for yourself, such as a cache that is kept.
+"""
+
+import os
+import shutil
+import tempfile
+
+LEVEL = "--xla_backend_optimization_level"
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config):
+    """Before anything starts JAX. Every process that a test starts inherits both."""
+    if LEVEL not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {LEVEL}=2".strip()
+    works = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if works and CACHE not in os.environ:
+        folder = tempfile.mkdtemp(prefix="mairl-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ[CACHE] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
