@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from mairl.core.errors import InvalidData
+from mairl.core.folders import put_in_place
 from mairl.core.serialise import decode, encode
 from mairl.data import store
 from mairl.data.demonstrations import Demonstrations, Metadata
@@ -152,15 +152,7 @@ def save_history(history: LearningHistory, path: str | Path, *, overwrite: bool 
     (partial / "history.json").write_text(json.dumps(facts, indent=1))
     for k, data in enumerate(history.trajectories):
         store.save(data, partial / "trajectories" / f"{k:05d}")
-    for file in [*partial.rglob("*"), partial]:
-        _sync(file)
-    old = path.with_name(path.name + ".old")
-    if path.exists():  # Moved aside, not deleted: a kill between the two renames loses nothing.
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(path, old)
-    os.rename(partial, path)
-    _sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    put_in_place(partial, path)
 
 
 def load_history(path: str | Path) -> LearningHistory:
@@ -194,11 +186,3 @@ def _finite(name: str, leaf: np.ndarray) -> None:
             f"{name} has {np.sum(~np.isfinite(leaf))} values that are not finite, first in snapshot {bad[0]} of "
             f"{len(leaf)}: cut the history there"
         )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
