@@ -10,7 +10,7 @@ from mairl.cli.reproduce_command import main as reproduce
 from mairl.core.errors import Unsupported
 from mairl.games.tabular import ma_lfl_grid
 from mairl.reproduce.ilola import exact_markdown, exact_row
-from mairl.reproduce.ilola_t1 import induced_return, make_case, measure
+from mairl.reproduce.ilola_t1 import induced_return, make_case, measure, t1
 
 
 def test_matched_and_mismatched_families():
@@ -71,6 +71,10 @@ def test_rows_from_the_command_line(tmp_path, capsys):
     assert first["command"].startswith("mairl reproduce ilola")
     assert {"commit", "machine", "date"} <= set(first)
     assert {"t1_disjoint", "t1_joint"} == set(printed)
+    # Tables grow: another method's row joins them, in the table's order.
+    t1(out, seeds=1, methods=("logel", "true-reward"), command="again")
+    rows = json.loads((out / "t1.json").read_text())
+    assert [(row["method"], row["seeds"]) for row in rows] == [("ma-lfl-state", 2), ("logel", 1), ("true-reward", 1)]
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

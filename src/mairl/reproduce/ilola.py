@@ -6,7 +6,9 @@ the rewards, λ, and which family of learners made the data.
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +82,26 @@ def exact_row(learner: str, family: str, seeds: int) -> dict[str, Any]:
 def exact(
     folder: Path, *, seeds: int, learners: tuple[str, ...] = tuple(LEARNERS), command: str = ""
 ) -> list[dict[str, Any]]:
-    """Writes `exact.json`: all learners (rows of one are written as soon as they are known) by all families.
+    """Grows `exact.json`: learners (rows of one are written as soon as they are known) by all families.
 
     Each learner's rows also say which family its validation transitions choose.
     """
-    rows: list[dict[str, Any]] = []
+    names, rows = list(LEARNERS), []
     for learner in learners:
         mine = [exact_row(learner, family, seeds) for family in LEARNERS]
         fitted = [r for r in mine if r["held_out"] is not None]
         chosen = min(fitted, key=lambda r: max(r["held_out"], EQUAL))["family"] if fitted else None
-        facts = {"family_chosen": chosen, "seeds": list(range(seeds)), "command": command, **_where()}
+        facts = {"family_chosen": chosen, "seeds": list(range(seeds)), "command": command, **where()}
         rows += [{**row, **facts} for row in mine]
-        write_result(folder / "exact.json", rows)
+        add_rows(folder / "exact.json", rows, lambda row: (names.index(row["learner"]), names.index(row["family"])))
     return rows
+
+
+def add_rows(path: Path, rows: list[dict[str, Any]], place: Callable[[dict[str, Any]], Any]) -> None:
+    """Adds rows to a table, in place of those with the same place in it: it grows over several commands."""
+    known = json.loads(path.read_text()) if path.exists() else []
+    new = {place(row) for row in rows}
+    write_result(path, sorted([row for row in known if place(row) not in new] + rows, key=place))
 
 
 def exact_markdown(rows: list[dict[str, Any]]) -> list[str]:
@@ -114,5 +123,6 @@ def _least(values) -> float | None:
     return min(known) if known else None
 
 
-def _where() -> dict[str, Any]:
+def where() -> dict[str, Any]:
+    """Commit, machine and date of a row."""
     return {key: value for key, value in provenance().items() if key in ("commit", "machine", "date")}

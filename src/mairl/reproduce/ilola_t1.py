@@ -34,8 +34,7 @@ from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 from mairl.ops.occupancy import state_occupancy
 from mairl.ops.tables import Tables, expect_others
-from mairl.reproduce.ilola import TEMPERATURE, _where, learn
-from mairl.reproduce.mamql import write_result
+from mairl.reproduce.ilola import TEMPERATURE, add_rows, learn, where
 
 FITTED, VALIDATION, HELD_OUT = 5, 2, 2
 INDUCED_STEPS = 50
@@ -200,7 +199,7 @@ def induced_return(tables: Tables, rewards: Float[np.ndarray, "state *joint agen
 def t1(
     folder: Path, *, seeds: int, reward: str = "disjoint", methods: tuple[str, ...] = (), command: str = ""
 ) -> list[dict[str, Any]]:
-    """Writes `t1.json` (or `t1_joint.json`), one row a method, as soon as each is known."""
+    """Grows `t1.json` (or `t1_joint.json`), one row a method, written as soon as it is known."""
     name = "t1.json" if reward == "disjoint" else f"t1_{reward}.json"
     cases = [make_case(reward, seed) for seed in range(seeds)]
     tables = cases[0].tables
@@ -208,11 +207,11 @@ def t1(
     random = float((evaluate(tables, uniform) @ tables.start).mean())
     experts = np.array([induced_return(tables, tables.reward, case.seed) for case in cases])
     expert = interquartile_mean(experts)[0]
-    rows = []
-    for method in methods or tuple(METHODS):
+    order, rows = list(METHODS), []
+    for method in methods or order:
         runs = [measure(case, method) for case in cases]
         rows.append(_row(method, reward, runs, expert, random, command))
-        write_result(folder / name, rows)
+        add_rows(folder / name, rows, lambda row: order.index(row["method"]))
     return rows
 
 
@@ -242,7 +241,7 @@ def _row(method: str, reward: str, runs, expert: float, random: float, command: 
         "random_return": random,
         "per_seed": runs,
         "command": command,
-        **_where(),
+        **where(),
     }
 
 
