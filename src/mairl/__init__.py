@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mairl.core.transition import Transition
     from mairl.data.collect import play_episodes, record
     from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
+    from mairl.data.learning_history import LearningHistory, learning_history, load_history, save_history
     from mairl.data.store import load, save
     from mairl.games import GAMES, make_game
     from mairl.games.adapters import from_gymnasium, from_pettingzoo, to_gymnasium, to_pettingzoo
@@ -41,6 +42,7 @@ _HOME = {
     "mairl.core.transition": ("Transition",),
     "mairl.data.collect": ("play_episodes", "record"),
     "mairl.data.demonstrations": ("Demonstrations", "Metadata", "demonstrations"),
+    "mairl.data.learning_history": ("LearningHistory", "learning_history", "load_history", "save_history"),
     "mairl.data.store": ("load", "save"),
     "mairl.games": ("GAMES", "make_game"),
     "mairl.games.adapters": ("from_gymnasium", "from_pettingzoo", "to_gymnasium", "to_pettingzoo"),
@@ -62,6 +64,7 @@ __all__ = [
     "InvalidData",
     "InvalidGame",
     "Learned",
+    "LearningHistory",
     "MairlError",
     "MarkovGame",
     "Metadata",
@@ -78,13 +81,16 @@ __all__ = [
     "from_pettingzoo",
     "key",
     "learner_recipe",
+    "learning_history",
     "load",
     "load_expert",
+    "load_history",
     "make_algorithm",
     "make_game",
     "play_episodes",
     "record",
     "save",
+    "save_history",
     "to_gymnasium",
     "to_pettingzoo",
 ]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mairl.cli.output import emit
+from mairl.core.errors import Unsupported
 
 
 def main(argv: list[str]) -> None:
@@ -16,10 +17,10 @@ def main(argv: list[str]) -> None:
     command = shlex.join(["mairl", "reproduce", *argv])
 
     def reproduce(
-        paper: Annotated[Literal["mamql"], tyro.conf.Positional],
+        paper: Annotated[Literal["mamql", "ilola"], tyro.conf.Positional],
         *,
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-        table: int | None = None,
+        table: Literal["1", "2", "exact", "t1"] | None = None,
         figure: int | None = None,
         budget: Literal["quick", "paper"] = "paper",
         seeds: int | None = None,
@@ -31,17 +32,27 @@ def main(argv: list[str]) -> None:
         """Runs what is missing, and writes tables and figures. Interrupted work goes on where it was.
 
         Args:
-            paper: "mamql".
+            paper: "mamql", or "ilola": learning from learners.
             out: folder of results; runs and recordings are kept in it.
-            table: 1 (with Table II's convergence in the same rows); default: everything.
+            table: of "mamql" 1 (with Table II's convergence in the same rows); of "ilola" exact (every learner inverted
+                with every family) or t1 (soft policy improvers); default: everything.
             figure: 2, 3 or 4.
             budget: "paper" for the claims, "quick" to see that everything works.
-            seeds: default ten, five for Figure 2; with the quick budget two.
-            algorithms: only these.
+            seeds: default ten, five for Figure 2, one for "ilola" exact; with the quick budget two.
+            algorithms: only these; of "ilola" the learners (exact) or methods (t1).
             games: only these.
             stochastic: demonstrations of the stochastic expert instead of the greedy one.
             json: print one JSON object.
         """
+        if paper == "ilola":
+            tables = [table] if table else ["exact", "t1"]
+            if figure is not None or games or stochastic or set(tables) - {"exact", "t1"}:
+                raise Unsupported("ilola has the tables exact and t1, no figures, and one game: leave the rest out")
+            result, lines = _ilola(out, tables, seeds, budget, algorithms, command)
+            emit(result, json, lines)
+            return
+        if table in ("exact", "t1"):
+            raise Unsupported(f"mamql has the tables 1 and 2, not {table}: ask for ilola, or for another table")
         from mairl.reproduce import mamql
         from mairl.reproduce.mamql_curves import write_curves
 
@@ -49,7 +60,7 @@ def main(argv: list[str]) -> None:
         chosen |= {"games": games} if games else {}
         result, lines = {}, []
         count = seeds if seeds is not None else (2 if budget == "quick" else 10)
-        if (table in (1, 2)) or (figure in (3, 4)) or (table is None and figure is None):
+        if (table in ("1", "2")) or (figure in (3, 4)) or (table is None and figure is None):
             rows = mamql.table1(out, budget_name=budget, seeds=count, stochastic=stochastic, command=command, **chosen)
             result["table1"] = rows
             lines += mamql.markdown(rows)
@@ -63,3 +74,28 @@ def main(argv: list[str]) -> None:
         emit(result, json, lines)
 
     tyro.cli(reproduce, args=argv, prog="mairl reproduce")
+
+
+def _ilola(out: Path, tables: list[str], seeds: int | None, budget: str, algorithms: tuple[str, ...], command: str):
+    """Runs the tables of learning from learners; returns their rows and the lines to print."""
+    from mairl.ops.learners import LEARNERS
+    from mairl.reproduce import ilola, ilola_t1
+
+    known = [*(LEARNERS if "exact" in tables else ()), *(ilola_t1.METHODS if "t1" in tables else ())]
+    if unknown := sorted(set(algorithms) - set(known)):
+        raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+    result, lines = {}, []
+    if "exact" in tables:
+        learners = tuple(a for a in algorithms if a in LEARNERS) or tuple(LEARNERS)
+        rows = ilola.exact(out, seeds=seeds or 1, learners=learners, command=command)
+        result["exact"] = rows
+        lines += ilola.exact_markdown(rows)
+    if "t1" in tables:
+        methods = tuple(a for a in algorithms if a in ilola_t1.METHODS)
+        count = seeds or (2 if budget == "quick" else 10)
+        for reward in ("disjoint", "joint"):
+            rows = ilola_t1.t1(out, seeds=count, reward=reward, methods=methods, command=command)
+            result[f"t1_{reward}"] = rows
+            lines += [f"T1, {reward} reward", *ilola_t1.t1_markdown(rows)]
+    lines.append(f"results: {out}")
+    return result, lines

@@ -44,6 +44,10 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "matching-pennies": _from("mairl.games.tabular.matrix:matching_pennies"),
     "prisoners-dilemma": _from("mairl.games.tabular.matrix:prisoners_dilemma"),
     "stag-hunt": _from("mairl.games.tabular.matrix:stag_hunt"),
+    "iterated-dilemma": _from("mairl.games.tabular.iterated_dilemma:iterated_dilemma"),
+    "lfl-grid": _from("mairl.games.tabular.lfl_grid:lfl_grid"),
+    "logel-grid": _from("mairl.games.tabular.logel_grid:logel_grid"),
+    "ma-lfl-grid": _from("mairl.games.tabular.ma_lfl_grid:ma_lfl_grid"),
 }
 """Id to constructor. Gems is seen as its plain networks learn it best, with a clock, as its experts do.
 `overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game. `intersection-entities` is

@@ -11,6 +11,10 @@ from mairl.ops.equilibrium import logit_equilibrium
 RATIONALITY = {
     "coordination": 2.0,
     "gridworld": 25.0,
+    "iterated-dilemma": 1.0,
+    "lfl-grid": 1 / 0.3,
+    "logel-grid": 2.0,
+    "ma-lfl-grid": 1 / 3,
     "matching-pennies": 1.0,
     "prisoners-dilemma": 1.0,
     "stag-hunt": 1.0,

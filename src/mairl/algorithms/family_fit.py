@@ -1,0 +1,141 @@
+"""The rewards that explain a learning history best, for one family of learners.
+
+    minimise over u, λ   Σ_{t,i} ‖θ_i^{t+1} - θ_i^t - F_i(θ^t; u, λ)‖²
+
+`alternate`: for families that are bilinear in the rewards, each agent's reward in turn, the rest held fixed: every
+half-step is a linear least-squares problem, solved exactly. `gauss_newton`: any family, through the derivatives of its
+step; where a full step does not help, it is halved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from mairl.algorithms.update_model import UpdateModel
+from mairl.core.errors import Unsupported
+from mairl.ops.least_squares import least_squares
+
+SOLVED = 1e-28
+"""Relative residuals below this are rounding."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A minimum.
+
+    Attributes:
+        weights: `[agent, feature]`, u.
+        look_ahead: λ.
+        relative_residual: of the fitted transitions.
+        iterations: sweeps, or Gauss-Newton steps.
+    """
+
+    weights: Float[np.ndarray, "agent feature"]
+    look_ahead: float
+    relative_residual: float
+    iterations: int
+
+
+def alternate(
+    model: UpdateModel,
+    target: Float[np.ndarray, " row"],
+    start: Float[np.ndarray, "agent feature"],
+    look_ahead: float,
+    *,
+    max_iterations: int = 200,
+    tolerance: float = 1e-6,
+) -> Fit:
+    """Alternating least squares at a fixed λ, for a bilinear model.
+
+    Args:
+        target: the observed changes of the logits, rows as in `UpdateModel`.
+        tolerance: stops where a sweep takes less than this share off the residual.
+    """
+    weights = np.array(start, np.float64)
+    agents, features = weights.shape
+    size, before, after = float(target @ target), np.inf, np.inf
+    most = _unexplained(model, target, weights, look_ahead)
+    sweeps = 0
+    while sweeps < max_iterations:
+        for i in range(agents):
+            columns = slice(i * features, (i + 1) * features)
+            design = model.jacobian(weights, look_ahead)[:, columns]
+            rest = target - model.changes(weights, look_ahead) + design @ weights[i]
+            if not (np.all(np.isfinite(design)) and np.all(np.isfinite(rest))):
+                _check(np.nan, most, look_ahead)
+            weights[i] = least_squares(design, rest).solution
+        sweeps += 1
+        after = float(np.sum((target - model.changes(weights, look_ahead)) ** 2)) / size
+        _check(after, most, look_ahead)
+        if after < SOLVED or after > (1 - tolerance) * before:
+            break
+        before = after
+    return Fit(weights, look_ahead, after, sweeps)
+
+
+def gauss_newton(
+    model: UpdateModel,
+    target: Float[np.ndarray, " row"],
+    start: Float[np.ndarray, "agent feature"],
+    look_ahead: float,
+    *,
+    free_look_ahead: bool,
+    max_iterations: int = 50,
+    tolerance: float = 1e-6,
+) -> Fit:
+    """Gauss-Newton with step halving, in the rewards alone or in λ as well.
+
+    Raises:
+        Unsupported: the model's steps are not finite, or explain less than agents that want nothing would.
+    """
+    weights = np.array(start, np.float64)
+    size = float(target @ target)
+
+    def residual(weights, look_ahead):
+        rest = target - model.changes(weights, look_ahead)
+        return rest, float(rest @ rest) / size
+
+    rest, before = residual(weights, look_ahead)
+    most = _unexplained(model, target, weights, look_ahead)
+    if not np.isfinite(before):
+        _check(before, most, look_ahead)
+    steps = 0
+    while steps < max_iterations and before > SOLVED:
+        slopes = model.jacobian(weights, look_ahead)
+        if not np.all(np.isfinite(slopes)):
+            _check(np.nan, most, look_ahead)
+        move = least_squares(slopes if free_look_ahead else slopes[:, :-1], rest).solution
+        if not free_look_ahead:
+            move = np.append(move, 0.0)
+        for halvings in range(20):
+            share = 0.5**halvings
+            tried = weights + share * move[:-1].reshape(weights.shape), look_ahead + share * float(move[-1])
+            tried_rest, after = residual(*tried)
+            if after < before:
+                break
+        else:
+            break
+        steps += 1
+        gained = before - after
+        (weights, look_ahead), rest, before = tried, tried_rest, after
+        if gained <= tolerance * (gained + before):
+            break
+    _check(before, most, look_ahead)
+    return Fit(weights, look_ahead, before, steps)
+
+
+def _unexplained(model: UpdateModel, target, weights, look_ahead: float) -> float:
+    """The relative residual of a learner that wants nothing: 1 for learners by gradients, which then do not move."""
+    rest = target - model.changes(np.zeros_like(weights), look_ahead)
+    return float(rest @ rest) / float(target @ target)
+
+
+def _check(residual: float, most: float, look_ahead: float) -> None:
+    if not residual <= most * (1 + 1e-9):
+        raise Unsupported(
+            f"the fit has diverged at look-ahead {look_ahead:.3g}: relative residual {residual:.3g}, where agents that "
+            f"want nothing leave {most:.3g}; start from a smaller look-ahead, or assume another family of learners"
+        )

@@ -1,0 +1,188 @@
+"""How agents change while they learn: an ordered sequence of joint policies, and what each of them did."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from mairl.core.errors import InvalidData
+from mairl.core.folders import put_in_place
+from mairl.core.serialise import decode, encode
+from mairl.data import store
+from mairl.data.demonstrations import Demonstrations, Metadata
+
+FORMAT = 1
+
+
+class LearningHistory(eqx.Module):
+    """Snapshots of agents that learn, in the order in which they were taken. Build it with `learning_history`.
+
+    All arrays lie on the host and keep their precision: inversions need float64.
+
+    Attributes:
+        policies: parameters of the joint policy, leaves `[step, agent, ...]`, or None. Of tabular policies one leaf:
+            logits `[step, agent, state, action]`.
+        trajectories: what each snapshot did, one recording a step, or ().
+        optimiser: the optimiser's state before each step, leaves `[step, ...]`, or None.
+        metadata: where the history comes from.
+    """
+
+    policies: PyTree[Any] | None = None
+    trajectories: tuple[Demonstrations, ...] = ()
+    optimiser: PyTree[Any] | None = None
+    metadata: Metadata = eqx.field(static=True, default=Metadata())
+
+    @property
+    def num_snapshots(self) -> int:
+        """How many joint policies were observed; one more than there are steps of learning between them."""
+        leaves = jax.tree.leaves(self.policies)
+        return leaves[0].shape[0] if leaves else len(self.trajectories)
+
+    @property
+    def num_agents(self) -> int:
+        """The length of the agent axis."""
+        leaves = jax.tree.leaves(self.policies)
+        return leaves[0].shape[1] if leaves else self.trajectories[0].num_agents
+
+    def snapshots(self, which: slice) -> LearningHistory:
+        """Some consecutive snapshots only, as a history of its own."""
+
+        def cut(tree):
+            return jax.tree.map(lambda x: x[which], tree)
+
+        return learning_history(
+            cut(self.policies),
+            trajectories=self.trajectories[which],
+            optimiser=cut(self.optimiser),
+            metadata=self.metadata,
+        )
+
+    def logits(self) -> Float[np.ndarray, "step agent state action"]:
+        """The logits of tabular policies in float64, with mean 0 over the actions (what a policy does not fix).
+
+        Raises:
+            InvalidData: the policies are not tables of logits.
+        """
+        leaves = jax.tree.leaves(self.policies)
+        if len(leaves) != 1 or leaves[0].ndim != 4:
+            raise InvalidData(
+                "exact inversions need tabular policies, one array of logits [step, agent, state, action]; this "
+                f"history has {len(leaves)} arrays of shapes {[x.shape for x in leaves]}"
+            )
+        table = np.asarray(leaves[0], np.float64)
+        return table - table.mean(axis=-1, keepdims=True)
+
+
+def learning_history(
+    policies: PyTree[Any] | None = None,
+    *,
+    trajectories: Sequence[Demonstrations] = (),
+    optimiser: PyTree[Any] | None = None,
+    metadata: Metadata = Metadata(),
+) -> LearningHistory:
+    """Checks snapshots, on the host.
+
+    Raises:
+        InvalidData: neither policies nor trajectories, fewer than two snapshots, axes of different lengths, values
+            that are not finite.
+    """
+    policies, optimiser = (jax.tree.map(np.asarray, tree) for tree in (policies, optimiser))
+    leaves = jax.tree_util.tree_leaves_with_path(policies)
+    if not leaves and not trajectories:
+        raise InvalidData("a learning history needs policies, trajectories, or both: got neither")
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path) or "policies"
+        if leaf.ndim < 2:
+            raise InvalidData(f"{name} has shape {leaf.shape}: stack snapshots as [step, agent, ...]")
+        _finite(name, leaf)
+    if len({leaf.shape[:2] for _, leaf in leaves}) > 1:
+        shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+        raise InvalidData(f"policies differ in their first two axes, [step, agent]: {shapes}; stack the same snapshots")
+    history = LearningHistory(policies, tuple(trajectories), optimiser, metadata)
+    count = history.num_snapshots
+    if count < 2:
+        raise InvalidData(f"{count} snapshot: what agents want shows in how they change; give two or more")
+    if trajectories and len(trajectories) != count:
+        raise InvalidData(f"{len(trajectories)} recordings for {count} joint policies: give one a snapshot, in order")
+    agents = [data.num_agents for data in trajectories]
+    if set(agents) - {history.num_agents}:
+        raise InvalidData(f"recordings have {agents} agents, the policies {history.num_agents}: leave none out")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(optimiser):
+        name = f"optimiser{jax.tree_util.keystr(path)}"
+        if leaf.shape[:1] != (count,):
+            raise InvalidData(f"{name} has shape {leaf.shape}: give the state before each of {count} snapshots")
+        _finite(name, leaf)
+    return history
+
+
+def save_history(history: LearningHistory, path: str | Path, *, overwrite: bool = False) -> None:
+    """Writes a folder that appears only when complete: `history.json`, `arrays.npz` and a store for each recording.
+
+    Raises:
+        InvalidData: `path` exists and `overwrite` is not set.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InvalidData(f"{path} exists: choose another folder, or replace it on purpose (overwrite)")
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    arrays: dict[str, np.ndarray] = {}
+    facts = {
+        "format": FORMAT,
+        "kind": "learning history",
+        "snapshots": history.num_snapshots,
+        "agents": history.num_agents,
+        "recordings": len(history.trajectories),
+        "metadata": encode(history.metadata, arrays, "metadata"),
+        "policies": encode(history.policies, arrays, "policies"),
+        "optimiser": encode(history.optimiser, arrays, "optimiser"),
+    }
+    np.savez_compressed(partial / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    (partial / "history.json").write_text(json.dumps(facts, indent=1))
+    for k, data in enumerate(history.trajectories):
+        store.save(data, partial / "trajectories" / f"{k:05d}")
+    put_in_place(partial, path)
+
+
+def load_history(path: str | Path) -> LearningHistory:
+    """Reads what `save_history` wrote, validated anew.
+
+    Raises:
+        InvalidData: no history, a damaged one, or one of another version.
+    """
+    path = Path(path)
+    try:
+        facts = json.loads((path / "history.json").read_text())
+        if facts["format"] != FORMAT:
+            raise InvalidData(f"{path} has format {facts['format']}, this version reads {FORMAT}: write it again")
+        # From memory: NumPy leaves the file open where it turns out to be damaged.
+        with np.load(io.BytesIO((path / "arrays.npz").read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        trees = {name: decode(facts[name], arrays, np.asarray) for name in ("policies", "optimiser", "metadata")}
+        recordings = int(facts["recordings"])
+    except FileNotFoundError as error:
+        raise InvalidData(f"{error.filename} is missing: is {path} a complete learning history?") from error
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidData(f"{path} is damaged ({' '.join(str(error).split())[:160]}): write it again") from error
+    trajectories = [store.load(path / "trajectories" / f"{k:05d}") for k in range(recordings)]
+    return learning_history(trees.pop("policies"), trajectories=trajectories, **trees)
+
+
+def _finite(name: str, leaf: np.ndarray) -> None:
+    if np.issubdtype(leaf.dtype, np.floating) and not np.all(np.isfinite(leaf)):
+        bad = np.flatnonzero(~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1))
+        raise InvalidData(
+            f"{name} has {np.sum(~np.isfinite(leaf))} values that are not finite, first in snapshot {bad[0]} of "
+            f"{len(leaf)}: cut the history there"
+        )

@@ -1,0 +1,88 @@
+"""Tables of learning from learners: their rows are measured, and say so."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mairl.cli import main
+from mairl.cli.reproduce_command import main as reproduce
+from mairl.core.errors import Unsupported
+from mairl.games.tabular import ma_lfl_grid
+from mairl.reproduce.ilola import exact_markdown, exact_row
+from mairl.reproduce.ilola_t1 import induced_return, make_case, measure, t1
+
+
+def test_matched_and_mismatched_families():
+    matched = exact_row("naive", "naive", 1)
+    assert (matched["lambda_true"], matched["lambda_found"]) == (0, 0)
+    assert matched["relative_residual"] < 1e-20
+    assert min(matched["cosines"]) > 1 - 1e-6
+    wrong = exact_row("naive", "ma-spi", 1)
+    assert wrong["lambda_found"] is None
+    assert wrong["relative_residual"] > 1
+    assert min(wrong["cosines"]) < 0.5
+    lines = exact_markdown([matched, wrong])
+    assert lines[0] == "| learner | naive | ma-spi |"
+    assert lines[2].startswith("| naive | 1.000000 (")
+
+
+@pytest.fixture(scope="module")
+def case():
+    return make_case("joint", 0)
+
+
+def test_held_out_transitions_are_not_seen(case):
+    assert (case.fitted.num_snapshots, case.seen.num_snapshots) == (6, 8)
+    np.testing.assert_array_equal(case.seen.logits()[-1], case.held_out[0])
+    assert len(case.held_out) == 3
+
+
+def test_the_matched_method_predicts_and_the_mismatched_does_not(case):
+    right, wrong = measure(case, "ma-lfl-state"), measure(case, "i-logel")
+    assert min(right["pearson"]) > 0.999
+    assert sum(right["kl_1b"]) < 1e-9 * sum(right["kl_0"])
+    assert sum(wrong["kl_1b"]) > sum(wrong["kl_0"])
+    # Its truth is no better: the wrong kind of learner, not the wrong reward.
+    assert sum(wrong["kl_1a"]) > sum(wrong["kl_0"])
+    alone = measure(case, "logel")
+    assert sum(alone["kl_1b"]) > sum(alone["kl_0"])
+
+
+def test_induced_returns_do_not_see_scale_but_sign():
+    tables = ma_lfl_grid().tables()
+    fair = induced_return(tables, tables.reward, 0)
+    assert induced_return(tables, 7 * tables.reward, 1) == pytest.approx(fair, abs=1e-6)
+    assert induced_return(tables, -tables.reward, 0) < fair - 5
+
+
+def test_rows_from_the_command_line(tmp_path, capsys):
+    out = tmp_path / "results"
+    chosen = ["--table", "t1", "--algorithms", "ma-lfl-state", "true-reward", "--seeds", "2"]
+    main(["reproduce", "ilola", *chosen, "-o", str(out), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    rows = json.loads((out / "t1.json").read_text())
+    assert [row["method"] for row in rows] == ["ma-lfl-state", "true-reward"]
+    first, bound = rows
+    assert first["skill_1b"] > 0.9 * first["skill_1a"]
+    assert first["induced_return_normalised"] == pytest.approx(1, abs=1e-6)
+    assert (bound["pearson"], bound["kl_1b"], bound["skill_1b"]) == (None, None, None)
+    assert first["random_return"] < first["expert_return"]
+    assert first["command"].startswith("mairl reproduce ilola")
+    assert {"commit", "machine", "date"} <= set(first)
+    assert {"t1_disjoint", "t1_joint"} == set(printed)
+    # Tables grow: another method's row joins them, in the table's order.
+    t1(out, seeds=1, methods=("logel", "true-reward"), command="again")
+    rows = json.loads((out / "t1.json").read_text())
+    assert [(row["method"], row["seeds"]) for row in rows] == [("ma-lfl-state", 2), ("logel", 1), ("true-reward", 1)]
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    for arguments, says in (
+        (["ilola", "--table", "1"], "ilola has the tables exact and t1"),
+        (["ilola", "--figure", "2"], "no figures"),
+        (["ilola", "--table", "t1", "--algorithms", "bc"], "there is no bc; there are ma-lfl, ma-lfl-state"),
+        (["mamql", "--table", "exact"], "mamql has the tables 1 and 2, not exact"),
+    ):
+        with pytest.raises(Unsupported, match=says):
+            reproduce([*arguments, "-o", str(tmp_path)])
