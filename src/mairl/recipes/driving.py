@@ -25,7 +25,6 @@ from mairl.algorithms.bc import BC
 from mairl.algorithms.fit import Fit, fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import provenance
-from mairl.core.errors import InvalidGame
 from mairl.core.learned import Learned
 from mairl.driving.game import Driving
 from mairl.driving.load import load, scenarios_of
@@ -33,7 +32,6 @@ from mairl.driving.observe import Sight
 from mairl.driving.record import record_logs
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.world import WorldConfig
-from mairl.games import make_game
 from mairl.metrics.driving import driving_metrics
 from mairl.networks.build import NetworkConfig
 
@@ -90,14 +88,14 @@ def train_driver(
     """
     steps = recipe.steps if steps is None else steps
     size = recipe.driving.num_envs * recipe.driving.num_steps
+    ppo = dataclasses.replace(recipe.driving, anneal_updates=max(1, steps // size))
     start = None
     if not (resume and out is not None and out.with_name(out.name + ".partial").exists()):
         data = record_logs(game, jax.random.key(seed + 100), noise=recipe.noise)
         common: dict[str, Any] = {"seeds": [seed], "select": "last", "episodes": 0, "held_out": None}
         copied = fit(recipe.copying, game, data, budget=recipe.copies, evaluations=4, progress=progress, **common)
-        warm = fit(recipe.driving, game, None, budget=size * recipe.warm_up, evaluations=1, **common)
+        warm = fit(ppo, game, None, budget=size * recipe.warm_up, evaluations=1, **common)
         start = _with_policy(warm, copied)
-    ppo = dataclasses.replace(recipe.driving, anneal_updates=max(1, steps // size))
     result = fit(
         ppo,
         game,
@@ -202,18 +200,6 @@ def main() -> None:
             f"{name}, {where}: goals {each['goal_rate']:.3f}, infractions {each['infraction_rate']:.3f} of "
             f"{each['controlled_agents']} vehicles"
         )
-
-
-def expert_game(name: str) -> Driving:
-    """The game of an id that starts with "driving".
-
-    Raises:
-        InvalidGame: another game.
-    """
-    game = make_game(name)
-    if not isinstance(game, Driving):
-        raise InvalidGame(f"{name} is no game of driving")
-    return game
 
 
 if __name__ == "__main__":
