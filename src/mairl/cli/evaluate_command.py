@@ -95,6 +95,10 @@ def lines_of(result: dict) -> list[str]:
                 measures = {"Pearson": "pearson", "Spearman": "spearman", "EPIC": "epic", "STARC": "starc"}
                 shown = ", ".join(f"{label} {_shown(one[key]['mean'], None)}" for label, key in measures.items())
             lines.append(f"  {kind.replace('_', ' ')}, agent {i}: {shown}")
+    driven = result.get("driving") or {}
+    for name, one in driven.items():
+        if isinstance(one, dict):
+            lines.append(f"  {name.replace('_', ' ')}: {_shown(one['mean'], one['ci95'])}")
     gap = result.get("exploitability")
     if gap:
         lines.append(f"  exploitability ({gap['kind']}): {_shown(gap['nash_gap']['mean'], gap['nash_gap']['ci95'])}")

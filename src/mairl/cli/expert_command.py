@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,10 @@ class Expert:
         episodes: record whole episodes instead.
         greedy: record the likeliest actions instead of sampled ones.
         train: train a fresh expert even where one ships.
-        learner: train a fresh expert with this learner (ppo, dqn, maddpg) instead of the game's usual one.
+        learner: train a fresh expert with this learner (ppo, dqn, maddpg) instead of the game's usual one; in driving,
+            "logs" records the logs themselves: the actions that keep every vehicle to where it was seen.
+        budget: environment steps of training, if not the recipe's.
+        worlds: for driving: a STORE of scenarios instead of made-up ones.
         seed: of training and recording.
         overwrite: replace an existing recording.
         json: print one JSON object.
@@ -35,6 +39,8 @@ class Expert:
     greedy: bool = False
     train: bool = False
     learner: str | None = None
+    budget: int | None = None
+    worlds: Path | None = None
     seed: int = 0
     overwrite: bool = False
     json: bool = False
@@ -43,25 +49,28 @@ class Expert:
 def run(options: Expert) -> dict:
     """Trains or takes the expert, records it, saves both; returns the summary."""
     import jax
-    import numpy as np
 
     from mairl.core.errors import InvalidData
     from mairl.data import store
     from mairl.data.collect import record
     from mairl.data.demonstrations import Metadata
     from mairl.games import make_game
-    from mairl.metrics.intervals import mean_interval
     from mairl.recipes import has_expert, load_expert
     from mairl.recipes.experts import train_expert
 
     if options.out.exists() and not options.overwrite:
         raise InvalidData(f"{options.out} exists: choose another folder, or replace it on purpose (--overwrite)")
-    game = make_game(options.game)
-    shipped = has_expert(options.game) and not options.train and options.learner is None
+    name = _with_worlds(options)
+    game = make_game(name)
+    if options.learner == "logs":
+        return _record_logs(options, name, game)
+    shipped = has_expert(name) and not options.train and options.learner is None
     expert = (
-        load_expert(options.game)
+        load_expert(name)
         if shipped
-        else train_expert(options.game, seed=options.seed, learner=options.learner, progress=True)
+        else train_expert(
+            name, seed=options.seed, budget=options.budget, learner=options.learner, progress=sys.stderr.isatty()
+        )
     )
     kind = "greedy" if options.greedy else "stochastic"
     who = "shipped" if shipped else "trained" if options.learner is None else f"{options.learner}-trained"
@@ -71,16 +80,54 @@ def run(options: Expert) -> dict:
         expert.policy,
         jax.random.key(options.seed + 1),
         greedy=options.greedy,
-        metadata=Metadata.of(options.game, f"{who} expert, {kind}"),
+        metadata=Metadata.of(name, f"{who} expert, {kind}"),
         **amount,
     )
     store.save(data, options.out, overwrite=options.overwrite, expert=expert)
+    return _summary(options, name, data, who, kind)
+
+
+def _with_worlds(options: Expert) -> str:
+    """The game's id with the STORE of its worlds."""
+    from mairl.core.errors import InvalidGame
+
+    if options.worlds is None:
+        return options.game
+    kind, _, rest = options.game.partition(":")
+    if kind != "driving":
+        raise InvalidGame(f"--worlds is for driving, not for {options.game}")
+    # All scenarios of the STORE, unless the options say how many.
+    count = "" if "count=" in rest else ",count=0"
+    return f"driving:worlds={options.worlds.resolve()}{count}" + (f",{rest}" if rest else "")
+
+
+def _record_logs(options: Expert, name: str, game) -> dict:
+    import jax
+
+    from mairl.core.errors import InvalidGame
+    from mairl.data import store
+    from mairl.data.demonstrations import Metadata
+    from mairl.driving.game import Driving
+    from mairl.driving.record import record_logs
+
+    if not isinstance(game, Driving):
+        raise InvalidGame(f"--learner logs is for driving, not for {options.game}")
+    data = record_logs(game, jax.random.key(options.seed + 1), metadata=Metadata.of(name, "logs, greedy"))
+    store.save(data, options.out, overwrite=options.overwrite)
+    return _summary(options, name, data, "logged", "greedy")
+
+
+def _summary(options: Expert, name: str, data, who: str, kind: str) -> dict:
+    import numpy as np
+
+    from mairl.metrics.intervals import mean_interval
+
     whole = np.asarray(data.lengths) > 0
     returns = np.where(np.asarray(data.mask), np.asarray(data.true_reward), 0.0).sum(1)[whole]
     mean, interval = mean_interval(returns.mean(1))
     return {
         "demos": str(options.out),
-        "game": options.game,
+        "game": name,
         "expert": who,
         "actions": kind,
         "episodes": data.num_episodes,

@@ -62,16 +62,16 @@ def observe(worlds: Worlds, sight: Sight, state: State, horizon: int) -> PyTree[
     around = partners(scene, length, width, worlds.height[w], n)
     x, y = around.features[:, 0], around.features[:, 1]
     features, present = around.features, around.present & (x * x + y * y < (sight.radius * PER_UNIT) ** 2)
-    past, past_present = _history(state, scene, n)
+    past, past_present = _history(state, scene, n) if sight.history else (None, None)
     if sight.partners < features.shape[2]:
         _, nearest = jax.lax.top_k(jnp.where(present, -(x * x + y * y), -jnp.inf), sight.partners)
         features = jnp.take_along_axis(features, nearest[:, None], axis=2)
         present = jnp.take_along_axis(present, nearest, axis=1)
-        if sight.history:
+        if past is not None and past_present is not None:
             past = jnp.take_along_axis(past, nearest[:, None, None], axis=3)
             past_present = jnp.take_along_axis(past_present, nearest[:, None], axis=2)
     seen = {"ego": _ego(worlds, sight, state, horizon), "partners": features, "partners_mask": present}
-    if sight.history:
+    if past is not None and past_present is not None:
         seen |= {"past": past, "past_mask": past_present & present[:, None]}
     rows = worlds.grid.rows_at(now.x, now.y, w)
     for name, count in (("edges", sight.edges), ("others", sight.others)):
@@ -108,6 +108,7 @@ def _history(
     state: State, scene: Scene, num_agents: int
 ) -> tuple[Float[Array, "agent history 5 partner"], Bool[Array, "agent history partner"]]:
     """Where everybody else was, in each agent's present frame: x, y, cos and sin of the heading, speed."""
+    assert state.past is not None
     agents = scene.of(num_agents)
     own_x, own_y, c, s = (part[:, None, None] for part in (agents.x, agents.y, agents.c, agents.s))
     x, y, co, so, speed, there = jnp.moveaxis(without_self(state.past, num_agents), (1, 2), (0, 1))

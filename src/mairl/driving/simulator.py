@@ -65,7 +65,7 @@ class State(eqx.Module):
         away: taken off the road.
         parked: standing for good.
         reached: has been at its goal.
-        past: everybody's earlier `PAST` values, the latest first, in the scenario's frame; or none.
+        past: everybody's earlier `PAST` values, the latest first, in the scenario's frame; None: not kept.
     """
 
     world: Int[Array, ""]
@@ -76,7 +76,7 @@ class State(eqx.Module):
     away: Bool[Array, " agent"]
     parked: Bool[Array, " agent"]
     reached: Bool[Array, " agent"]
-    past: Float[Array, "history past slot"]
+    past: Float[Array, "history past slot"] | None
 
     @property
     def active(self) -> Bool[Array, " agent"]:
@@ -120,7 +120,7 @@ def start(worlds: Worlds, world: Int[Array, ""], history: int = 0) -> State:
         no,
         no,
         no,
-        jnp.stack(past) if past else jnp.zeros((0, len(PAST), worlds.num_slots)),
+        jnp.stack(past) if past else None,
     )
 
 
@@ -149,9 +149,8 @@ def advance(
     halted = motion(state.motion.x, state.motion.y, state.motion.heading, *jnp.zeros((2, n)))
     active = state.active
     now = jax.tree.map(lambda a, b: jnp.where(active, a, b), moved, halted)
-    history = state.past.shape[0]
     past = state.past
-    if history:
+    if past is not None:
         past = jnp.concatenate([_past(scene_of(worlds, state), jnp.array(True))[None], past[:-1]])
     ground = state.ground + state.rise
     went = State(w, state.time + 1, now, ground, state.rise, state.away, state.parked, state.reached, past)

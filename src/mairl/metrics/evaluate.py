@@ -19,9 +19,11 @@ from mairl.core.transition import observe
 from mairl.data import store
 from mairl.data.collect import play_episodes
 from mairl.data.demonstrations import Demonstrations
+from mairl.driving.game import Driving
 from mairl.games.tabular.game import TabularGame
 from mairl.metrics import exploitability
 from mairl.metrics.behaviour import action_fits, divergence, divergences
+from mairl.metrics.driving import driving_metrics
 from mairl.metrics.identifiability import coverage
 from mairl.metrics.intervals import mean_interval
 from mairl.metrics.returns import returns_of
@@ -95,6 +97,8 @@ def evaluate(
         result["identifiability"] = coverage(data, game.action_space)
     if game.pure and (learned.reward is not None or learned.shaped_reward is not None):
         result["reward"] = rewards(learned, seeds, game, expert, seed, expert_greedy=expert_greedy, discount=discount)
+    if isinstance(game, Driving):
+        result["driving"] = driving(learned, seeds, game, seed)
     if isinstance(game, TabularGame) and isinstance(learned.policy, DiscretePolicy):
         result["exploitability"] = exploitability.exact(game, learned, seeds)
     return result
@@ -119,6 +123,24 @@ def returns(learned, seeds: int, game, expert, episodes: int, expert_greedy: boo
             half = np.hypot((interval[1] or 0) - share, share * own["half_width_over_episodes"] / abs(own["mean"]))
             interval = [share - float(half), share + float(half)]
         result["share_of_expert"] = {"mean": share, "ci95": interval}
+    return result
+
+
+def driving(learned, seeds: int, game: Driving, seed: int) -> dict[str, Any]:
+    """Rates, distances from the logs and divergences of `driving_metrics`, each with its interval over seeds."""
+    each = [
+        driving_metrics(game, jax.tree.map(lambda x, k=k: x[k] if eqx.is_array(x) else x, learned.policy), seed)
+        for k in range(seeds)
+    ]
+    flat = [
+        {**{k: v for k, v in one.items() if k != "jsd"}, **{f"jsd_{k}": v for k, v in one["jsd"].items()}}
+        for one in each
+    ]
+    result: dict[str, Any] = {"controlled_agents": flat[0].pop("controlled_agents")}
+    for name in flat[0]:
+        values = np.array([np.nan if one[name] is None else one[name] for one in flat])
+        mean, interval = mean_interval(values) if np.isfinite(values).all() else (None, [None, None])
+        result[name] = {"mean": mean, "ci95": interval}
     return result
 
 

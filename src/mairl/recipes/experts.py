@@ -26,10 +26,12 @@ from mairl.algorithms.run_folder import provenance
 from mairl.core.errors import Unsupported
 from mairl.core.learned import Learned
 from mairl.data.collect import play_episodes
+from mairl.driving.game import Driving
 from mairl.games import make_game
 from mairl.metrics.intervals import mean_interval
 from mairl.networks.build import NetworkConfig
 from mairl.recipes.distil import DistilRecipe, distil
+from mairl.recipes.driving import train_driver
 
 _NETWORK = NetworkConfig(kind="mlp", width=64, depth=2, activation="tanh")
 
@@ -117,6 +119,9 @@ OTHERS: dict[tuple[str, str], ExpertRecipe] = {
 EXPERT_LEARNERS = tuple(name for name in ALGORITHMS if name not in IMITATORS)
 """Learners that train experts: on the true reward."""
 
+DRIVING = "driving"
+"""The game whose experts are copied from logs first; see `mairl.recipes.driving`."""
+
 EXACT: dict[str, DistilRecipe] = {"overcooked-cook5": DistilRecipe()}
 """Game ids whose expert is exact play copied into a network; PPO (with the recipe above) learns in them otherwise."""
 
@@ -154,6 +159,10 @@ def train_expert(
         budget: environment steps (updates, where exact play is copied), if not the recipe's.
         learner: if not the game's usual one.
     """
+    if game.partition(":")[0] == DRIVING and learner is None:
+        world = make_game(game)
+        assert isinstance(world, Driving)
+        return train_driver(world, seed=seed, steps=budget, progress=progress)
     if game in EXACT and learner is None:
         return distil(game, EXACT[game], seed, budget)
     recipe = recipe_for(game, learner)
