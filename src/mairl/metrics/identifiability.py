@@ -35,8 +35,9 @@ def coverage(data: Demonstrations, space) -> dict[str, Any]:
     ]
     for i, actions in enumerate(never):
         if actions:
-            listed = ", ".join(map(str, actions))
-            sentences.append(f"Agent {i} never takes action {listed}: what it would be paid for that is unknown.")
+            many = len(actions) > 8
+            listed = f"{len(actions)} of its {space.n} actions" if many else "action " + ", ".join(map(str, actions))
+            sentences.append(f"Agent {i} never takes {listed}: what it would be paid for that is unknown.")
     if data.num_episodes and distinct <= 2 * int(np.max(np.asarray(data.lengths))):
         sentences.append(
             "Nearly all episodes are alike: copying one sequence of actions scores as well as understanding the game. "
