@@ -252,7 +252,7 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
         raise InvalidData(
             f"{scenario.scenario_id}: driving would begin at step {start}, and the log ends at step {log.shape[0] - 1}"
         )
-    valid = np.greater(log[:, LOG.index("valid")], 0)
+    valid = log[:, LOG.index("valid")] > 0
     last = valid.shape[0] - 1 - np.argmax(valid[::-1], axis=0)
     final = log[last, :, np.arange(log.shape[2])].T
     end = dict(zip(LOG, final, strict=True))
@@ -261,7 +261,7 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
     way = np.hypot(goal[0] - begin[0], goal[1] - begin[1])
     may = (tracks.type == AgentType.VEHICLE) & valid[start] & (last > start) & (way > config.travel)
     candidates, order = _ranked(scenario, begin, valid[start], may)
-    order = order[valid[start:].any(axis=0)[order]]
+    order = order[np.isin(order, np.flatnonzero(valid[start:].any(axis=0)))]
     stop, red = _lights(scenario, log.shape[0], config.dt)
     return _Scene(scenario.scenario_id, log, _sizes(scenario), tracks.type, candidates, order, goal, start, stop, red)
 
