@@ -20,7 +20,7 @@ MAY = {
     "export": {"core", "ops", "data", "networks", "games"},
     "metrics": {"core", "ops", "data", "networks", "games", "driving", "algorithms"},
     "recipes": {"core", "ops", "data", "networks", "games", "scenarios", "driving", "algorithms", "metrics"},
-    "report": {"core", "ops", "data", "networks", "games", "scenarios", "algorithms", "metrics", "recipes"},
+    "report": {"core", "ops", "data", "networks", "games", "scenarios", "driving", "algorithms", "metrics", "recipes"},
     "reproduce": {"core", "ops", "data", "networks", "games", "algorithms", "metrics", "recipes", "report"},
     "bench": {"core", "ops", "data", "networks", "games", "scenarios", "driving", "algorithms", "metrics", "recipes"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,18 +20,21 @@ def demo(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/demo"),
     steps: int = 20_000,
     seeds: int = 2,
-    budget: int = 20_000,
+    budget: int | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
     """Records the shipped expert, learns rewards and policies from it with MAMQL, measures them, writes a report.
 
+    With `--game driving`: makes up traffic, takes its logs as demonstrations, clones them, and writes besides the report
+    a page that plays the learned drivers beside the logs.
+
     Args:
-        game: a game with an expert that ships (see `mairl list`).
+        game: a game with an expert that ships (see `mairl list`), or "driving".
         out: run folder; its report is OUT/report.html, the recording OUT-demos.
-        steps: joint transitions to record.
+        steps: joint transitions to record (not of driving: all logs are).
         seeds: how many.
-        budget: environment steps per seed.
+        budget: environment steps per seed (driving: 200 rounds of 16 updates).
         overwrite: replace an earlier demo.
         json: print one JSON object.
     """
@@ -52,6 +56,10 @@ def demo(
         raise InvalidData(f"{out} exists: choose another folder with -o, or replace it with --overwrite")
     begin = time.perf_counter()
     demos = out.with_name(out.name + "-demos")
+    if game.partition(":")[0] == "driving":
+        emit_driving(game, out, demos, seeds, budget or 200, json, say)
+        return
+    budget = budget or 20_000
     say(f"1 of 3  recording {steps:,} steps of the expert that ships for {game}")
     record_expert(Expert(game=game, out=demos, steps=steps, overwrite=True))
     say(f"2 of 3  learning with MAMQL, {seeds} seeds side by side, {budget:,} environment steps each")
@@ -71,6 +79,47 @@ def demo(
         "returns": result["returns"],
     }
     emit(summary, json, [*lines_of(result)[:6], f"done in {seconds:.0f} s; the report: {page.resolve()}"])
+
+
+def emit_driving(
+    game: str, out: Path, demos: Path, seeds: int, budget: int, json: bool, say: Callable[[str], None]
+) -> None:
+    """The demo of driving: logs, clones, rates, and the page that plays them."""
+    from mairl.cli.evaluate_command import evaluate_run, lines_of
+    from mairl.cli.expert_command import Expert
+    from mairl.cli.expert_command import run as record_expert
+    from mairl.cli.learn_command import Learn
+    from mairl.cli.learn_command import run as learn
+    from mairl.metrics.evaluate import read_run
+    from mairl.recipes.driving import DrivingRecipe
+    from mairl.report.driving_player import write_rollouts
+    from mairl.report.html import write_report
+
+    begin = time.perf_counter()
+    say("1 of 3  making up traffic, and taking its logs as demonstrations")
+    record_expert(Expert(game=game, out=demos, learner="logs", overwrite=True))
+    say(f"2 of 3  cloning the logs, {seeds} seeds side by side")
+    shutil.rmtree(out.with_name(out.name + ".partial"), ignore_errors=True)
+    options = Learn(demos=demos, out=out, seeds=seeds, evaluations=4, overwrite=True)
+    learn(options, "bc", DrivingRecipe().copying, budget, shlex.join(["mairl", "demo", "--game", game]))
+    say("3 of 3  measuring, and drawing")
+    result = evaluate_run(out, episodes=32)
+    page = write_report(out)
+    facts, learned = read_run(out)
+    player = out / "rollouts.html"
+    write_rollouts(facts["game"], learned, player)
+    seconds = time.perf_counter() - begin
+    summary = {
+        "report": str(page),
+        "player": str(player),
+        "run": str(out),
+        "demos": str(demos),
+        "seconds": seconds,
+        "driving": result["driving"],
+    }
+    shown = [line for line in lines_of(result) if "rate" in line or "fde" in line]
+    last = f"done in {seconds:.0f} s; drivers beside the logs: {player.resolve()}; the report: {page.resolve()}"
+    emit(summary, json, [*shown, last])
 
 
 def main(argv: list[str]) -> None:

@@ -26,7 +26,8 @@ def render(
 
     Args:
         source: a RUN or a STORE.
-        out: FILE.html (a RUN's report, a player of scenarios), .gif, .png or .mp4.
+        out: FILE.html (a RUN's report; a player of scenarios, or of a driving RUN's rollouts beside the logs), .gif,
+            .png or .mp4.
         episode: which recorded episode.
         greedy: the learned policy's likeliest actions.
         seed: of the learned policy's episode.
@@ -57,6 +58,12 @@ def render(
 
     if (source / "run.json").exists():
         facts, learned = read_run(source)
+        if out.suffix == ".html" and facts["game"].partition(":")[0] == "driving":
+            from mairl.report.driving_player import write_rollouts
+
+            write_rollouts(facts["game"], learned, out, seed, greedy)
+            print(out)
+            return
         if out.suffix == ".html":
             out.write_text(write_report(source).read_text(encoding="utf-8"), encoding="utf-8")
             print(out)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -57,6 +58,39 @@ def driving(
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
     """
+    return driving_scenes(worlds, count, seed, agents, others, sight, reward, dynamics, actions, outcome, horizon).game
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivingScenes:
+    """A game of driving with what it was made of, for pictures and tables.
+
+    Attributes:
+        scenarios: in the order of the game's worlds.
+        slots: who sits where in each.
+        excluded: vehicles that start in an infraction and are left to their logs.
+    """
+
+    game: Driving
+    scenarios: Sequence[Scenario]
+    slots: list[Slots]
+    excluded: int
+
+
+def driving_scenes(
+    worlds: str = "generated",
+    count: int = 16,
+    seed: int = 0,
+    agents: int = 0,
+    others: int = 0,
+    sight: str = "small",
+    reward: str = "shaped",
+    dynamics: str = "bicycle",
+    actions: str = "grid",
+    outcome: Any = "remove",
+    horizon: int = 0,
+) -> DrivingScenes:
+    """The game of `driving` with its scenarios; arguments and errors are the same."""
     if dynamics not in MODELS:
         raise InvalidGame(f"there are no dynamics {dynamics!r}; there are {', '.join(MODELS)}")
     if sight not in SIGHTS:
@@ -73,8 +107,8 @@ def driving(
     scenarios = scenarios_of(worlds, count, seed)
     grid = GridConfig() if sight == "full" else GridConfig(edges=64, others=max(SMALL.others, 32))
     rules = Rules(at_goal=outcome, at_collision=outcome, at_off_road=outcome)
-    built, _, _ = load(scenarios, WorldConfig(num_agents=agents, num_others=others, grid=grid), rules)
-    return Driving(built, model, rules, SIGHTS[sight], reward, horizon)
+    built, slots, excluded = load(scenarios, WorldConfig(num_agents=agents, num_others=others, grid=grid), rules)
+    return DrivingScenes(Driving(built, model, rules, SIGHTS[sight], reward, horizon), scenarios, slots, excluded)
 
 
 def scenarios_of(worlds: str, count: int, seed: int) -> Sequence[Scenario]:

@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame
@@ -61,10 +62,20 @@ def make_game(name: str) -> MarkovGame:
     Raises:
         InvalidGame: unknown id or option, with what there is.
     """
+    kind, given = options_of(name)
+    return GAMES[kind](**given)
+
+
+def options_of(name: str) -> tuple[str, dict[str, Any]]:
+    """The id and the options of a game's name; see `make_game`.
+
+    Raises:
+        InvalidGame: unknown id, or options that are not written key=value.
+    """
     kind, _, options = name.partition(":")
     if kind not in GAMES:
         raise InvalidGame(f"there is no game {kind!r}; there are {', '.join(GAMES)}")
-    given = {}
+    given: dict[str, Any] = {}
     for option in filter(None, options.split(",")):
         key, equals, value = option.partition("=")
         if not equals:
@@ -73,4 +84,4 @@ def make_game(name: str) -> MarkovGame:
             given[key.strip()] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             given[key.strip()] = value
-    return GAMES[kind](**given)
+    return kind, given
