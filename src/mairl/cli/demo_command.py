@@ -26,8 +26,8 @@ def demo(
 ) -> None:
     """Records the shipped expert, learns rewards and policies from it with MAMQL, measures them, writes a report.
 
-    With `--game driving`: makes up traffic, takes its logs as demonstrations, clones them, and writes besides the report
-    a page that plays the learned drivers beside the logs.
+    With `--game driving`: makes up traffic, takes its logs as demonstrations, clones them, and writes, besides the
+    report, a page that plays the learned drivers beside the logs.
 
     Args:
         game: a game with an expert that ships (see `mairl list`), or "driving".

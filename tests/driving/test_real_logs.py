@@ -1,0 +1,77 @@
+"""Real scenes replayed: what the loggers saw must be possible, and what is not must be theirs, not ours."""
+
+import os
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mairl.core.errors import InvalidData
+from mairl.driving.dynamics import motion
+from mairl.driving.load import load
+from mairl.driving.road_grid import GridConfig
+from mairl.driving.simulator import Rules, State, happened, start
+from mairl.driving.world import LOG, WorldConfig
+from mairl.scenarios.readers import reader
+
+SHARED = os.environ.get("MAIRL_SHARED_DATA")
+FOUND = [Path(SHARED)] if SHARED else [p / "shared" / "data" for p in Path(__file__).resolve().parents]
+DATA = next((p for p in FOUND if p.is_dir()), None)
+pytestmark = pytest.mark.skipif(DATA is None, reason="no sample data")
+
+
+def scenes(form, pattern, most=None):
+    assert DATA is not None
+    found = []
+    for path in sorted(DATA.glob(pattern))[:most]:
+        read = reader(form).read(path)
+        found += [s for s in read if not isinstance(s, InvalidData)]
+    assert found
+    return found
+
+
+def replayed(worlds):
+    """Events `[world, time, agent]` of all who may be driven, put where their logs have them, and who was seen."""
+    n = worlds.num_agents
+    rules = Rules(at_collision="ignore", at_off_road="ignore", at_goal="ignore")
+
+    def one(world):
+        def tick(state, _):
+            row = dict(zip(LOG, worlds.log[world, state.time + 1, :, :n], strict=True))
+            seen = row["valid"] > 0
+            now = motion(row["x"], row["y"], row["heading"], row["vx"], row["vy"])
+            ground = row["z"] - worlds.height[world, :n] / 2
+            no = jnp.zeros(n, bool)
+            after = State(world, state.time + 1, now, ground, jnp.zeros(n), ~seen, no, no, None)
+            events, _ = happened(worlds, rules, state, after)
+            return after, (events, seen & worlds.driven[world])
+
+        return jax.lax.scan(tick, start(worlds, world), None, length=worlds.num_steps)[1]
+
+    return jax.tree.map(np.asarray, eqx.filter_jit(jax.vmap(one))(jnp.arange(len(worlds))))
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern", "most", "off_limit"),
+    [
+        ("gpudrive", "womd_json/*.json", None, 0.03),
+        ("commonroad", "ngsim_commonroad/*.xml", 6, 0.03),
+        ("argoverse2", "argoverse2/**/scenario*.parquet", None, 0.5),
+    ],
+)
+def test_logged_vehicles_hit_nothing_and_hardly_leave_the_road(form, pattern, most, off_limit):
+    config = WorldConfig(grid=GridConfig(edges=64, others=16))
+    worlds, _, excluded = load(scenes(form, pattern, most), config)
+    events, seen = replayed(worlds)
+    driven = int(np.asarray(worlds.driven).sum())
+    assert driven >= 3
+    assert excluded <= 0.12 * (driven + excluded)
+    assert events.collision.any(1).sum() <= 0.01 * driven
+    assert events.off_road.any(1).sum() <= off_limit * driven
+    assert events.goal.any(1).sum() >= 0.99 * driven
+    # Nobody on our maps is without a road: distances are known and vehicles keep clear of edges.
+    distance = np.where(np.isfinite(events.edge_distance), events.edge_distance, 10.0)[seen]
+    assert np.median(distance) > 0.5
