@@ -55,23 +55,27 @@ def replayed(worlds):
 
 
 @pytest.mark.parametrize(
-    ("form", "pattern", "most", "off_limit"),
+    ("form", "pattern", "most", "excluded_limit", "collided_limit", "off_limit"),
     [
-        ("gpudrive", "womd_json/*.json", None, 0.03),
-        ("commonroad", "ngsim_commonroad/*.xml", 6, 0.03),
-        ("argoverse2", "argoverse2/**/scenario*.parquet", None, 0.5),
+        ("gpudrive", "womd_json/*.json", None, 0.0, 0.0, 0.0),
+        ("commonroad", "ngsim_commonroad/*.xml", 6, 0.13, 0.04, 0.07),
+        ("argoverse2", "argoverse2/**/scenario*.parquet", None, 0.5, 0.0, 0.0),
     ],
 )
-def test_logged_vehicles_hit_nothing_and_hardly_leave_the_road(form, pattern, most, off_limit):
+def test_logged_vehicles_hit_nothing_and_hardly_leave_the_road(
+    form, pattern, most, excluded_limit, collided_limit, off_limit
+):
+    """Shares of vehicles. CommonRoad and Argoverse have lanes but no road edges: ours follow the lanes' outer bounds,
+    which vehicles cross where they cut corners or stop at the side. NGSIM's boxes, from video, touch in queues."""
     config = WorldConfig(grid=GridConfig(edges=64, others=16))
     worlds, _, excluded = load(scenes(form, pattern, most), config)
     events, seen = replayed(worlds)
     driven = int(np.asarray(worlds.driven).sum())
     assert driven >= 3
-    assert excluded <= 0.12 * (driven + excluded)
-    assert events.collision.any(1).sum() <= 0.01 * driven
+    assert excluded <= excluded_limit * (driven + excluded)
+    assert events.collision.any(1).sum() <= collided_limit * driven
     assert events.off_road.any(1).sum() <= off_limit * driven
-    assert events.goal.any(1).sum() >= 0.99 * driven
+    assert events.goal.any(1).sum() == driven
     # Nobody on our maps is without a road: distances are known and vehicles keep clear of edges.
     distance = np.where(np.isfinite(events.edge_distance), events.edge_distance, 10.0)[seen]
     assert np.median(distance) > 0.5

@@ -9,6 +9,7 @@ import pytest
 from mairl.driving.geometry import signed_distance
 from mairl.driving.segments import SegmentKind, pieces, segments, thinned, turned_inwards
 from mairl.scenarios import build
+from mairl.scenarios.schema import EdgeType
 from mairl.testing.scenarios import made_scenario
 
 shapely = pytest.importorskip("shapely")
@@ -55,9 +56,17 @@ def test_edges_turn_to_have_the_lanes_on_their_left_whatever_their_direction():
 
 def test_every_part_of_a_map_becomes_segments():
     found = segments(made_scenario().map)
-    assert set(found.kind) == set(SegmentKind) - {SegmentKind.DRIVEWAY}
+    assert set(found.kind) == set(SegmentKind) - {SegmentKind.DRIVEWAY, SegmentKind.DIVIDER}
     assert (found.kind == SegmentKind.CROSSWALK).sum() == 4
     assert (found.kind == SegmentKind.EDGE).sum() == 2
+
+
+def test_an_edge_between_lanes_is_a_divider():
+    road = made_scenario().map
+    middle = build.polylines([np.array([[-80.0, 0, 0], [80.0, 0, 0]])], ["median"], [EdgeType.MEDIAN])
+    found = segments(dataclasses.replace(road, edges=middle))
+    assert (found.kind == SegmentKind.DIVIDER).sum() == 1
+    assert (found.kind == SegmentKind.EDGE).sum() == 0
 
 
 def test_signed_distances_tell_inside_from_outside_of_polygons():

@@ -168,3 +168,12 @@ def test_the_front_passes_a_red_light_once():
     assert not bool(ran_red(at(-1.9), at(-1.5), length, stop, red)[0])
     assert not bool(ran_red(at(-2.1, 2.5), at(-1.9, 2.5), length, stop, red)[0])
     assert not bool(ran_red(at(2.1, 0.0, np.pi), at(1.9, 0.0, np.pi), length, stop, red)[0])
+
+
+def test_both_sides_of_a_divider_are_road():
+    for kind, off in ((SegmentKind.DIVIDER, False), (SegmentKind.EDGE, True)):
+        table = edge_table([(-50, 4, 50, 4, kind, 0.0)])
+        seen = road(table, jnp.zeros(1, jnp.int32), _agent(0, 0, 0), jnp.zeros(1))
+        assert bool(off_road(*seen, jnp.array([4.0]), jnp.array([2.0]))[0][0]) == off
+        crossing = road(table, jnp.zeros(1, jnp.int32), _agent(0, 3.5, 0), jnp.zeros(1))
+        assert bool(off_road(*crossing, jnp.array([4.0]), jnp.array([2.0]))[0][0])

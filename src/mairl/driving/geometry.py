@@ -64,7 +64,9 @@ def crosses(box: Box, x0, y0, x1, y1) -> Bool[Array, "*b"]:
     return meets(box.length / 2, box.width / 2, *local)
 
 
-def nearest_side(x, y, half, ux, uy, there) -> tuple[Float[Array, "*b"], Bool[Array, "*b n"]]:
+def nearest_side(
+    x, y, half, ux, uy, there, two_sided: Bool[Array, "*b n"] | bool = False
+) -> tuple[Float[Array, "*b"], Bool[Array, "*b n"]]:
     """Signed distance of the origin to the nearest of several segments, and which ones are that near but for rounding.
 
     Positive is left of the segment, negative right of it. Segments stand on the last axis, given as in `meets`. Where
@@ -73,11 +75,13 @@ def nearest_side(x, y, half, ux, uy, there) -> tuple[Float[Array, "*b"], Bool[Ar
 
     Args:
         there: which segments count; where none does the distance is infinite (and positive).
+        two_sided: segments whose both sides count as the left.
     """
     there = there & (half > 0)
     t = jnp.clip(-(x * ux + y * uy), -half, half)
     ex, ey = x + t * ux, y + t * uy
     side = x * uy - y * ux
+    side = jnp.where(two_sided, jnp.abs(side), side)
     square = jnp.where(there, ex * ex + ey * ey, jnp.inf)
     least = jnp.min(square, axis=-1)
     known = jnp.isfinite(least)

@@ -46,18 +46,19 @@ def off_road(
     length: Float[Array, " agent"],
     width: Float[Array, " agent"],
 ) -> tuple[Bool[Array, " agent"], Float[Array, " agent"], Float[Array, " agent"]]:
-    """Whether an agent's box crosses a road edge of its level, or its middle lies on the far side of the nearest one.
+    """Whether an agent's box crosses a road edge of its level, or its middle lies on the far side of the nearest one
+    (dividers have none).
 
     Returns:
         That; the signed distance of the middle to the nearest edge (metres, positive on the road, infinite where there
         is none); and that edge's height above the ground (metres, 0 where there is none).
     """
-    x, y, half, ux, uy, z = (edges[:, ROAD.index(n)] for n in ("x", "y", "half_length", "ux", "uy", "z"))
+    x, y, half, ux, uy, kind, z = (edges[:, k] for k in range(len(ROAD)))
     level = there & (jnp.abs(z) < LEVEL * PER_UNIT)
     crossing = jnp.any(
         meets(0.5 * PER_UNIT * length[:, None], 0.5 * PER_UNIT * width[:, None], x, y, half, ux, uy) & level, axis=-1
     )
-    distance, nearest = nearest_side(x, y, half, ux, uy, level)
+    distance, nearest = nearest_side(x, y, half, ux, uy, level, kind == SegmentKind.DIVIDER)
     rise = jnp.max(jnp.where(nearest, z, -jnp.inf), axis=-1)
     return crossing | (distance < 0), distance * UNIT, jnp.where(jnp.isfinite(rise), rise * UNIT, 0.0)
 

@@ -21,6 +21,7 @@ SIDE, MARGIN = 640, 15.0
 """Pixels of the longer side; metres shown around the driven vehicles."""
 
 GROUND, EDGE, LANE, LINE, OTHER = (243, 245, 247), (73, 80, 87), (206, 212, 218), (173, 181, 189), (134, 142, 150)
+EDGES = (SegmentKind.EDGE, SegmentKind.DIVIDER)
 LOGGED = (173, 181, 189)
 COLOURS = ((11, 114, 133), (232, 89, 12), (95, 61, 196), (43, 138, 62), (194, 37, 92), (24, 100, 171))
 
@@ -46,8 +47,8 @@ def render(game: Driving, state: State) -> UInt8[np.ndarray, "height width 3"]:
         return list(zip(u.tolist(), v.tolist(), strict=True))
 
     for x0, y0, x1, y1, kind in _map(worlds, world, low, high):
-        colour = EDGE if kind == SegmentKind.EDGE else LANE if kind == SegmentKind.LANE else LINE
-        draw.line(at([x0, x1], [y0, y1]), fill=colour, width=4 if kind == SegmentKind.EDGE else 2)
+        colour = EDGE if kind in EDGES else LANE if kind == SegmentKind.LANE else LINE
+        draw.line(at([x0, x1], [y0, y1]), fill=colour, width=4 if kind in EDGES else 2)
     length, width = np.asarray(worlds.length[world]), np.asarray(worlds.width[world])
     for i in np.flatnonzero(there):
         u, v = length[i] / 2 * np.array([1, 1, -1, -1]), width[i] / 2 * np.array([1, -1, -1, 1])

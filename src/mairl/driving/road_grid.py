@@ -101,7 +101,7 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
     row[iy, ix] = np.arange(1, len(iy) + 1)
     centre = low + (np.stack([ix, iy], 1) + 0.5) * config.cell
     features = _features(segments)
-    is_edge = segments.kind == SegmentKind.EDGE
+    is_edge = np.isin(segments.kind, (SegmentKind.EDGE, SegmentKind.DIVIDER))
     tables = []
     for which, slots in ((is_edge, config.edges), (~is_edge, config.others)):
         chosen = _nearest(centre, start[which], end[which], slots, config)

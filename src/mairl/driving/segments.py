@@ -12,15 +12,23 @@ from mairl.scenarios.schema import Polylines, RoadMap
 
 
 class SegmentKind(enum.IntEnum):
-    """What a segment is part of; edges come first."""
+    """What a segment is part of."""
 
     EDGE = 0
+    """Drivable on its left."""
     LANE = 1
     LINE = 2
     CROSSWALK = 3
     SPEED_BUMP = 4
     DRIVEWAY = 5
     STOP_SIGN = 6
+    DIVIDER = 7
+    """An edge with lanes on both sides: it must not be crossed, and neither side of it is off the road."""
+
+
+DIVIDED = 15.0
+"""Metres within which an edge has lanes on both sides where it is a divider. Medians may be one line, or two a metre
+apart with a shoulder of ten metres on one side: which lanes are theirs cannot be told from distances."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +103,28 @@ def pieces(lines: Polylines, tolerance: float, closed: bool = False) -> tuple[np
     return kept[joined], kept[joined + 1], line[joined]
 
 
+def lanes_beside(start: np.ndarray, end: np.ndarray, road: RoadMap) -> tuple[np.ndarray, np.ndarray]:
+    """How far from the middle of each piece `[piece, 2 or more]` the nearest lane's centreline is, to its left and to
+    its right; metres, infinite where there is none."""
+    lane_start, lane_end, _ = pieces(road.lanes.centre, 0.05)
+    left, right = np.full(len(start), np.inf), np.full(len(start), np.inf)
+    if not len(start) or not len(lane_start):
+        return left, right
+    middle, way = (start + end)[:, :2] / 2, (end - start)[:, :2]
+    a, along = lane_start[:, :2], (lane_end - lane_start)[:, :2]
+    square = np.maximum((along**2).sum(1), 1e-12)
+    for block in range(0, len(middle), 512):
+        at = slice(block, block + 512)
+        off = middle[at, None] - a
+        t = np.clip((off * along).sum(-1) / square, 0, 1)
+        gap = t[..., None] * along - off
+        distance = (gap**2).sum(-1)
+        side = way[at, None, 0] * gap[..., 1] - way[at, None, 1] * gap[..., 0]
+        left[at] = np.sqrt(np.where(side > 0, distance, np.inf).min(1))
+        right[at] = np.sqrt(np.where(side < 0, distance, np.inf).min(1))
+    return left, right
+
+
 def turned_inwards(road: RoadMap, reach: float = 15.0) -> Polylines:
     """The road edges, each in the direction that has the lanes on its left.
 
@@ -103,25 +133,11 @@ def turned_inwards(road: RoadMap, reach: float = 15.0) -> Polylines:
     """
     edges = road.edges
     start, end, line = pieces(edges, 0.05)
-    lane_start, lane_end, _ = pieces(road.lanes.centre, 0.05)
-    if not len(start) or not len(lane_start):
+    if not len(start):
         return edges
-    middle, way = (start + end)[:, :2] / 2, (end - start)[:, :2]
-    a, along = lane_start[:, :2], (lane_end - lane_start)[:, :2]
-    square = np.maximum((along**2).sum(1), 1e-12)
-    vote = np.zeros(len(middle))
-    for block in range(0, len(middle), 512):
-        at = slice(block, block + 512)
-        off = middle[at, None] - a
-        t = np.clip((off * along).sum(-1) / square, 0, 1)
-        gap = t[..., None] * along - off
-        distance = (gap**2).sum(-1)
-        nearest = distance.argmin(1)
-        to = np.take_along_axis(gap, nearest[:, None, None], 1)[:, 0]
-        near = np.take_along_axis(distance, nearest[:, None], 1)[:, 0] < reach**2
-        side = way[at, 0] * to[:, 1] - way[at, 1] * to[:, 0]
-        vote[at] = np.where(near, np.sign(side) * np.hypot(*way[at].T), 0.0)
-    against = np.bincount(line, vote, len(edges)) < 0
+    left, right = lanes_beside(start, end, road)
+    nearer = np.where(left < right, 1.0, -1.0) * (np.minimum(left, right) < reach) * (left != right)
+    against = np.bincount(line, nearer * np.hypot(*(end - start)[:, :2].T), len(edges)) < 0
     order = [np.arange(edges.starts[k], edges.starts[k + 1])[:: -1 if against[k] else 1] for k in range(len(edges))]
     return dataclasses.replace(edges, points=edges.points[np.concatenate(order)])
 
@@ -133,8 +149,11 @@ def segments(road: RoadMap, tolerance: float = 0.05) -> Segments:
         tolerance: how far a thinned line may lie from the original, metres.
     """
     signs = road.stop_signs.position
+    edge_start, edge_end, _ = pieces(turned_inwards(road), tolerance)
+    divides = np.maximum(*lanes_beside(edge_start, edge_end, road)) < DIVIDED
     found = [
-        (SegmentKind.EDGE, *pieces(turned_inwards(road), tolerance)[:2]),
+        (SegmentKind.EDGE, edge_start[~divides], edge_end[~divides]),
+        (SegmentKind.DIVIDER, edge_start[divides], edge_end[divides]),
         (SegmentKind.LANE, *pieces(road.lanes.centre, tolerance)[:2]),
         (SegmentKind.LINE, *pieces(road.lines, tolerance)[:2]),
         (SegmentKind.CROSSWALK, *pieces(road.crosswalks, tolerance, closed=True)[:2]),

@@ -180,7 +180,10 @@ def main() -> None:
     )
     wall_s = time.perf_counter() - start
     learned.save(options.out / f"expert-{name}")
-    facts = {"command": " ".join(["python -m mairl.recipes.driving", *sys.argv[1:]]), **provenance()}
+    data = "" if options.data == "generated" else f" --data {Path(options.data).name}"
+    sizes = f"--count {options.count} --agents {options.agents} --others {options.others} --steps {options.steps}"
+    command = f"python -m mairl.recipes.driving -o FOLDER{data} {sizes} --seed {options.seed}"
+    facts = {"command": command, **provenance()}
     # Vehicles' steps: places without a vehicle are not counted.
     steps = round(options.steps * float(jnp.mean(jnp.sum(game.worlds.driven, axis=1))))
     shared = {"excluded_agents": excluded, "num_worlds": len(game.worlds), **facts}
