@@ -63,7 +63,8 @@ def test_every_part_of_a_map_becomes_segments():
 
 def test_an_edge_between_lanes_is_a_divider():
     road = made_scenario().map
-    middle = build.polylines([np.array([[-80.0, 0, 0], [80.0, 0, 0]])], ["median"], [EdgeType.MEDIAN])
+    y = float(np.mean([road.lanes.centre.line(k)[0, 1] for k in range(2)]))
+    middle = build.polylines([np.array([[-70.0, y, 0], [60.0, y, 0]])], ["median"], [EdgeType.MEDIAN])
     found = segments(dataclasses.replace(road, edges=middle))
     assert (found.kind == SegmentKind.DIVIDER).sum() == 1
     assert (found.kind == SegmentKind.EDGE).sum() == 0
