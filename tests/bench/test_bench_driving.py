@@ -1,8 +1,11 @@
 """The driving benchmark: what it counts, and the form that other programs read."""
 
+import types
+
 import pytest
 
 from mairl.bench import driving as bench
+from mairl.bench.driving_gradients import gradient_memory
 from mairl.driving.observe import FULL, SMALL, Sight
 from mairl.scenarios.generate import generate
 
@@ -29,6 +32,12 @@ def test_a_rate_counts_driven_places_and_says_how_many_are_taken(scene):
     assert (row["agents"], row["worlds"]) == (3, 2)
 
 
+def test_rematerialisation_needs_less_memory(scene):
+    worlds = bench.game_of([scene], 3, 8, SMALL).worlds
+    found = gradient_memory(worlds, steps=20, sight=Sight(partners=2, edges=4, others=4))
+    assert 0 < found["bytes_rematerialised"] < found["bytes_remembered"]
+
+
 def test_only_crowded_scenes_are_taken(scene):
     few = generate(0, "t_stop")
     found = bench.crowded([few, scene], cycle=True)
@@ -41,7 +50,8 @@ def test_the_result_has_the_agreed_fields(monkeypatch, scene):
     head = {"agent_steps_per_s": 9e5, "observation_floats": 1848, "agents": 14, "worlds": 38, "compile_s": 1.0}
     head["bytes_per_world"] = 7
     monkeypatch.setattr(bench, "crowded", lambda scenarios, cycle=False: [scene] * bench.WORLDS)
-    monkeypatch.setattr(bench, "game_of", lambda *arguments: None)
+    monkeypatch.setattr(bench, "game_of", lambda *arguments: types.SimpleNamespace(worlds=None))
+    monkeypatch.setattr(bench, "gradient_memory", lambda worlds: {"bytes_remembered": 2})
     monkeypatch.setattr(bench, "rate", lambda *arguments, **options: (head, None))
     monkeypatch.setattr(bench, "bandwidth", lambda: 1e10)
     found = {"pufferdrive": {"agent_steps_per_s": 4.5e5}, "waymax_metrics": {"skipped": "absent"}}

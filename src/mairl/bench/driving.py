@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mairl.algorithms.spread import over_seeds, seed_mesh, spread
+from mairl.bench.driving_gradients import gradient_memory
 from mairl.bench.peer import run_peer
 from mairl.bench.timing import Timing, measure
 from mairl.core.spaces import Discrete
@@ -168,6 +169,8 @@ def bench_driving(path: str | None = None, note: Callable[[str], None] = lambda 
     for label, scene in (("smallest", by_size[0]), ("largest", by_size[-1])):
         points = len(scene.map.edges.points) + len(scene.map.lanes.centre.points)
         row(f"{label} map of all worlds, {points} points", game_of([scene], AGENTS, SLOTS, FULL), WORLDS)
+    note("gradients through a rollout")
+    gradients = gradient_memory(game_of(made[:1], AGENTS, SLOTS, SMALL).worlds)
     note("peers")
     worlds = ["--worlds", os.path.abspath(path)] if path is not None else []
     peers = {
@@ -189,6 +192,7 @@ def bench_driving(path: str | None = None, note: Callable[[str], None] = lambda 
         "bytes_per_world": head["bytes_per_world"],
         "headline": {"scenes": "real" if real else "made-up", **head},
         "bound": bound(head),
+        "gradients": gradients,
         "peers": peers,
         "ratios": ratios,
         "sweep": sweep,
