@@ -1,5 +1,7 @@
 """PPO: advantages by hand, masks, and a game with a known answer."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -72,3 +74,31 @@ def test_finds_the_dominant_action():
 def test_refuses_minibatches_that_do_not_divide():
     with pytest.raises(Unsupported, match="do not divide"):
         fit(PPO(num_envs=10, minibatches=4), matrix_game(np.zeros((2, 2, 2))), budget=10)
+
+
+def test_a_share_takes_steps_in_which_agents_take_part_first():
+    algorithm = PPO(share=0.5, minibatches=2, network=dataclasses.replace(SMALL, shared=True))
+    mask = jax.random.uniform(jax.random.key(0), (8, 4, 3)) < 0.3
+    chosen = algorithm._taking_part_first(jax.random.key(1), mask)
+    assert chosen.shape == (2, 8, 3)
+    flat = np.asarray(chosen).reshape(-1)
+    assert len(set(flat.tolist())) == 48
+    assert set(np.flatnonzero(np.asarray(mask)).tolist()) <= set(flat.tolist())
+    crowded = algorithm._taking_part_first(jax.random.key(1), jnp.ones((8, 4, 3), bool).at[0].set(False))
+    assert np.asarray(crowded).min() >= 12
+
+
+def test_with_a_share_it_finds_the_dominant_action_too():
+    game = matrix_game(jnp.array([[[1.0, 1.0], [0.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]))
+    network = dataclasses.replace(SMALL, shared=True)
+    algorithm = PPO(learning_rate=0.02, entropy=0.0, share=0.5, num_steps=8, num_envs=16, network=network)
+    result = fit(algorithm, game, None, budget=16 * 8 * 40, episodes=0, select="last", evaluations=1)
+    policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned.policy)
+    obs = game.reset(jax.random.key(0))[1]
+    assert float(policy.log_prob(obs, jnp.zeros(2, jnp.int32)).min()) > np.log(0.9)
+
+
+def test_a_share_needs_one_network_for_all():
+    for algorithm in (PPO(share=0.5), PPO(share=1.5, network=dataclasses.replace(SMALL, shared=True))):
+        with pytest.raises(Unsupported, match="shared=True"):
+            algorithm.check(matrix_game(jnp.zeros((2, 2, 2))), None)
