@@ -140,6 +140,9 @@ def driving(learned, seeds: int, game: Driving, seed: int) -> dict[str, Any]:
     for name in flat[0]:
         values = np.array([np.nan if one[name] is None else one[name] for one in flat])
         mean, interval = mean_interval(values) if np.isfinite(values).all() else (None, [None, None])
+        # A t-interval of a few seeds may reach beyond what a share, a distance or a divergence can be.
+        most = 1.0 if name.endswith("_rate") else np.inf
+        interval = [None if x is None else float(np.clip(x, 0.0, most)) for x in interval]
         result[name] = {"mean": mean, "ci95": interval}
     return result
 
