@@ -110,7 +110,8 @@ def rate(
 
 def game_of(scenarios: Sequence[Scenario], agents: int, slots: int, sight: Sight) -> Driving:
     """Random driving in these scenes, all vehicles staying on the road whatever happens, so that all are at work."""
-    grid = GridConfig(edges=sight.edges, others=sight.others)
+    # Off-road looks at as many edges as in play, however few are seen.
+    grid = GridConfig(others=sight.others)
     config = WorldConfig(num_agents=agents, num_others=slots - agents, steps=STEPS - 1, grid=grid)
     worlds, _, _ = load(scenarios, config)
     rules = dataclasses.replace(
