@@ -9,9 +9,9 @@ import pytest
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.driving.load import driving, fine_starts, load
 from mairl.driving.road_grid import GridConfig
-from mairl.driving.world import GOAL, LOG, USUAL_SIZE, WorldConfig, drivable, resampled, worlds_of
+from mairl.driving.world import GOAL, LOG, WorldConfig, drivable, resampled, worlds_of
 from mairl.scenarios.generate import generate
-from mairl.scenarios.schema import AgentType
+from mairl.scenarios.schema import USUAL_SIZE, AgentType
 
 GRID = GridConfig(edges=16, others=16)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from mairl.core.errors import InvalidData
 from mairl.report.animate import write_animation
 from mairl.report.scenario_picture import LIGHT, draw_scene, scene_pictures, view_of
-from mairl.report.scenario_scene import SIZES, Event, Rollout, Scene, boxes, corners, found_events, light_places
-from mairl.scenarios.schema import AgentType
+from mairl.report.scenario_scene import Event, Rollout, Scene, boxes, corners, found_events, light_places
+from mairl.scenarios.schema import USUAL_SIZE, AgentType
 from mairl.testing.scenarios import made_scenario
 
 SCENARIO = made_scenario(1, agents=8)
@@ -88,8 +88,8 @@ def test_unknown_sizes_are_the_types_and_dashed():
     known[2, 1] = False
     sizes, guessed = boxes(with_tracks(size_known=known))
     assert guessed.tolist() == [False, True, True, *[False] * 5]
-    assert tuple(sizes[1]) == SIZES[AgentType.VEHICLE]
-    np.testing.assert_allclose(sizes[2], [SCENARIO.tracks.size[2, 0, 0], SIZES[AgentType.VEHICLE][1]])
+    assert tuple(sizes[1]) == USUAL_SIZE[AgentType.VEHICLE][:2]
+    np.testing.assert_allclose(sizes[2], [SCENARIO.tracks.size[2, 0, 0], USUAL_SIZE[AgentType.VEHICLE][1]])
     # The made vehicles have just the default size: what differs is the outline alone, less of which is dark.
     solid, dashed = (draw_scene(Scene(s), 0) for s in (SCENARIO, with_tracks(size_known=known)))
     assert (dashed.sum(axis=2) < 200).sum() < (solid.sum(axis=2) < 200).sum()

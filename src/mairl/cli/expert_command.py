@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +23,8 @@ class Expert:
         greedy: record the likeliest actions instead of sampled ones.
         train: train a fresh expert even where one ships.
         learner: train a fresh expert with this learner (ppo, dqn, maddpg) instead of the game's usual one; in driving,
-            "logs" records the logs themselves: the actions that keep every vehicle to where it was seen.
+            "logs" records the logs themselves, each world once: the actions that keep every vehicle to where it was
+            seen; `steps`, `episodes` and `greedy` do not apply.
         budget: environment steps of training, if not the recipe's.
         worlds: for driving: a STORE of scenarios instead of made-up ones.
         seed: of training and recording.
@@ -68,9 +68,7 @@ def run(options: Expert) -> dict:
     expert = (
         load_expert(name)
         if shipped
-        else train_expert(
-            name, seed=options.seed, budget=options.budget, learner=options.learner, progress=sys.stderr.isatty()
-        )
+        else train_expert(name, seed=options.seed, budget=options.budget, learner=options.learner, progress=True)
     )
     kind = "greedy" if options.greedy else "stochastic"
     who = "shipped" if shipped else "trained" if options.learner is None else f"{options.learner}-trained"

@@ -191,25 +191,34 @@ def record(
     def join(leaves, axis=1):
         return np.moveaxis(np.concatenate(leaves, axis=axis), 0, 1)
 
+    steps = jax.tree.map(lambda *x: join(x), *[p.steps for p in parts])
+    recorded = recording(game, steps, np.concatenate([np.asarray(p.lengths) for p in parts]), metadata)
+    if num_steps is not None:
+        return recorded.head(num_steps)
+    return recorded.episodes(slice(0, num_episodes)) if recorded.num_episodes > want else recorded
+
+
+def recording(game: MarkovGame, steps: Transition, lengths: np.ndarray, metadata: Metadata) -> Demonstrations:
+    """Played episodes as demonstrations: states, actions and true rewards.
+
+    Args:
+        steps: leaves `[episode, time, ...]`, on the host; what lies behind an episode's length is padding.
+    """
+
     def with_last(first, last):
         return np.concatenate([first, last[:, -1:]], axis=1)
 
-    steps = jax.tree.map(lambda *x: join(x), *[p.steps for p in parts])
-    lengths = np.concatenate([np.asarray(p.lengths) for p in parts])
-    recorded = demonstrations(
+    return demonstrations(
         actions=steps.actions,
         lengths=lengths,
         terminated=steps.terminated,
         truncated=steps.truncated,
         mask=steps.mask,
         state=jax.tree.map(with_last, steps.state, steps.next_state),
-        true_reward=np.where(steps.mask, steps.reward, 0.0),
+        true_reward=np.where(steps.mask, np.asarray(steps.reward), 0.0),
         metadata=metadata,
         action_space=game.action_space,
     )
-    if num_steps is not None:
-        return recorded.head(num_steps)
-    return recorded.episodes(slice(0, num_episodes)) if recorded.num_episodes > want else recorded
 
 
 def with_metadata(data: Demonstrations, **facts) -> Demonstrations:

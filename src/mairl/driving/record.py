@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from mairl.core.transition import Transition
-from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
+from mairl.data.collect import recording
+from mairl.data.demonstrations import Demonstrations, Metadata
 from mairl.driving.dynamics import Grid
 from mairl.driving.follow import following
 from mairl.driving.game import Driving
@@ -83,17 +84,4 @@ def record_logs(
     parts = [play(game, jax.random.fold_in(key, k), jnp.float32(level)) for k, level in enumerate(noise)]
     steps, alive = jax.tree.map(lambda *x: np.moveaxis(np.concatenate(x, 1), 0, 1), *parts)
 
-    def with_last(first, last):
-        return np.concatenate([first, last[:, -1:]], axis=1)
-
-    return demonstrations(
-        actions=steps.actions,
-        lengths=alive.sum(1),
-        terminated=steps.terminated,
-        truncated=steps.truncated,
-        mask=steps.mask,
-        state=jax.tree.map(with_last, steps.state, steps.next_state),
-        true_reward=np.where(steps.mask, steps.reward, 0.0),
-        metadata=metadata,
-        action_space=game.action_space,
-    )
+    return recording(game, steps, alive.sum(1), metadata)

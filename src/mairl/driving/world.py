@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Int8
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.driving.road_grid import GridConfig, RoadGrid, joined, road_grid
 from mairl.driving.segments import segments
-from mairl.scenarios.schema import AgentType, Scenario, SignalState
+from mairl.scenarios.schema import USUAL_SIZE, AgentType, Scenario, SignalState
 
 LOG = ("x", "y", "z", "heading", "cos", "sin", "vx", "vy", "valid")
 """Of a logged slot: the middle of its box, where it points, cosine and sine of that, its velocity, and 1 where it was
@@ -29,14 +29,6 @@ GOAL = ("x", "y", "z", "heading", "speed")
 
 STOP = ("x", "y", "ux", "uy", "half_width")
 """Of a stop line: its middle, the driving direction of its lane, half its width."""
-
-USUAL_SIZE = {
-    AgentType.OTHER: (1.0, 1.0, 1.5),
-    AgentType.VEHICLE: (4.8, 2.0, 1.6),
-    AgentType.PEDESTRIAN: (0.7, 0.7, 1.75),
-    AgentType.CYCLIST: (1.9, 0.7, 1.75),
-}
-"""Length, width and height where a log gives none, metres."""
 
 MOST = 64
 """Places for driven vehicles, unless more are asked for."""

@@ -132,13 +132,13 @@ def driving(learned, seeds: int, game: Driving, seed: int) -> dict[str, Any]:
         driving_metrics(game, jax.tree.map(lambda x, k=k: x[k] if eqx.is_array(x) else x, learned.policy), seed)
         for k in range(seeds)
     ]
-    flat = [
+    rows = [
         {**{k: v for k, v in one.items() if k != "jsd"}, **{f"jsd_{k}": v for k, v in one["jsd"].items()}}
         for one in each
     ]
-    result: dict[str, Any] = {"controlled_agents": flat[0].pop("controlled_agents")}
-    for name in flat[0]:
-        values = np.array([np.nan if one[name] is None else one[name] for one in flat])
+    result: dict[str, Any] = {"controlled_agents": rows[0].pop("controlled_agents")}
+    for name in rows[0]:
+        values = np.array([np.nan if one[name] is None else one[name] for one in rows])
         mean, interval = mean_interval(values) if np.isfinite(values).all() else (None, [None, None])
         # A t-interval of a few seeds may reach beyond what a share, a distance or a divergence can be.
         most = 1.0 if name.endswith("_rate") else np.inf

@@ -24,6 +24,7 @@ from mairl.algorithms.bc import BC
 from mairl.algorithms.fit import Fit, fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import provenance
+from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
 from mairl.driving.game import Driving
 from mairl.driving.load import load, scenarios_of
@@ -85,6 +86,8 @@ def train_driver(
         out: run folder of the PPO stage, so that it can be resumed; its copy of the first stage lies beside it.
         resume: go on from what `out` has.
     """
+    if out is not None and out.exists():
+        raise InvalidData(f"{out} exists: choose another folder, or remove it")
     steps = recipe.steps if steps is None else steps
     size = recipe.driving.num_envs * recipe.driving.num_steps
     ppo = dataclasses.replace(recipe.driving, anneal_updates=max(1, steps // size))
@@ -119,17 +122,21 @@ def _with_policy(warm: Fit, copied: Fit):
     return eqx.tree_at(lambda s: s.opt_state, state, fresh)
 
 
+WOMD = ("waymo", "gpudrive")
+"""Formats that scenes of the Waymo Open Motion Dataset come in."""
+
 SIGHT = Sight(partners=8, edges=32, others=32)
 """What these experts see: a small set."""
 
 
-def driving_game(data: str, count: int, seed: int, agents: int, others: int) -> tuple[Driving, int]:
-    """Worlds of a STORE or made up (see `mairl.driving.load.scenarios_of`), with what experts see; and how many
-    vehicles start in an infraction and are not driven."""
+def driving_game(data: str, count: int, seed: int, agents: int, others: int) -> tuple[Driving, int, str]:
+    """Worlds of a STORE or made up (see `mairl.driving.load.scenarios_of`), with what experts see; how many vehicles
+    start in an infraction and are not driven; and what experts.json calls such worlds."""
     scenarios = scenarios_of(data, count, seed)
     config = WorldConfig(num_agents=agents, num_others=others, grid=GridConfig(edges=64, others=SIGHT.others))
     worlds, _, excluded = load(scenarios, config)
-    return Driving(worlds, sight=SIGHT, reward="shaped"), excluded
+    kinds = sorted({"womd" if s.source in WOMD else s.source for s in scenarios})
+    return Driving(worlds, sight=SIGHT, reward="shaped"), excluded, "+".join(kinds)
 
 
 def row(kind: str, game: Driving, learned: Learned, steps: int, wall_s: float, **facts) -> dict[str, Any]:
@@ -166,9 +173,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     start = time.perf_counter()
-    game, excluded = driving_game(options.data, options.count, options.seed, options.agents, options.others)
+    game, excluded, name = driving_game(options.data, options.count, options.seed, options.agents, options.others)
     made_up = options.data == "generated"
-    name = "generated" if made_up else "womd"
     learned = train_driver(
         game,
         seed=options.seed,
@@ -189,7 +195,7 @@ def main() -> None:
     rows = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
     if made_up:
         first = options.seed + 10_000
-        unseen, left = driving_game("generated", options.count, first, options.agents, options.others)
+        unseen, left, _ = driving_game("generated", options.count, first, options.agents, options.others)
         shared |= {"excluded_agents": left, "num_worlds": len(unseen.worlds)}
         rows.append(row(name, unseen, learned, steps, wall_s, held_out=True, **shared))
     path = options.out / "experts.json"

@@ -10,16 +10,8 @@ from jaxtyping import Bool, Float
 
 from mairl.core.errors import InvalidData
 from mairl.report.palette import FLAGS
-from mairl.scenarios.schema import AgentType, Scenario
+from mairl.scenarios.schema import USUAL_SIZE, AgentType, Scenario
 from mairl.scenarios.validate import FARTHEST
-
-SIZES = {
-    AgentType.OTHER: (1.0, 1.0),
-    AgentType.VEHICLE: (4.5, 2.0),
-    AgentType.PEDESTRIAN: (0.6, 0.6),
-    AgentType.CYCLIST: (1.8, 0.7),
-}
-"""Length and width in metres with which agents of unknown size are drawn, dashed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +107,12 @@ def found_events(scene: Scene) -> list[Event]:
 
 
 def boxes(scenario: Scenario) -> tuple[Float[np.ndarray, "agent 2"], Bool[np.ndarray, " agent"]]:
-    """Each agent's length and width in metres, and which of them are guessed.
+    """Each agent's length and width in metres, and which of them are guessed (`USUAL_SIZE`; drawn dashed).
 
     Sources measure sizes anew at each step; drawn is the median over the steps at which the agent was seen.
     """
     tracks = scenario.tracks
-    sizes = np.array([SIZES[AgentType(code)] for code in tracks.type], np.float64).reshape(-1, 2)
+    sizes = np.array([USUAL_SIZE[AgentType(code)][:2] for code in tracks.type], np.float64).reshape(-1, 2)
     known = np.logical_and(tracks.size_known[:, :2], tracks.valid.any(axis=1, keepdims=True))
     for agent in np.flatnonzero(known.any(1)):
         seen = np.median(tracks.size[agent, tracks.valid[agent], :2], axis=0)

@@ -25,6 +25,15 @@ class AgentType(enum.IntEnum):
     CYCLIST = 3
 
 
+USUAL_SIZE = {
+    AgentType.OTHER: (1.0, 1.0, 1.5),
+    AgentType.VEHICLE: (4.8, 2.0, 1.6),
+    AgentType.PEDESTRIAN: (0.7, 0.7, 1.75),
+    AgentType.CYCLIST: (1.9, 0.7, 1.75),
+}
+"""Length, width and height where a log gives none, metres."""
+
+
 class LaneType(enum.IntEnum):
     """What a lane is for."""
 
