@@ -22,7 +22,7 @@ from mairl.core.transition import Transition
 from mairl.data import store
 from mairl.data.demonstrations import Demonstrations, Metadata
 
-FORMAT = 2
+FORMAT = 1
 
 
 class Updates(eqx.Module):
@@ -201,9 +201,9 @@ def load_history(path: str | Path) -> LearningHistory:
         # From memory: NumPy leaves the file open where it turns out to be damaged.
         with np.load(io.BytesIO((path / "arrays.npz").read_bytes()), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        trees = {
-            name: decode(facts[name], arrays, np.asarray) for name in ("policies", "optimiser", "updates", "metadata")
-        }
+        names = ("policies", "optimiser", "updates", "metadata")
+        # Histories without updates may have been written before there was a place for them.
+        trees = {name: decode(facts.get(name), arrays, np.asarray) for name in names}
         recordings = int(facts["recordings"])
     except FileNotFoundError as error:
         raise InvalidData(f"{error.filename} is missing: is {path} a complete learning history?") from error
