@@ -46,8 +46,12 @@ class Recorder:
         self.folder, self.every = Path(folder), every
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def check(self, algorithm: Algorithm, game: MarkovGame) -> None:
-        """Refuses learners that do not play, or whose agents share their parameters."""
+    def check(self, algorithm: Algorithm, game: MarkovGame, apart: str = "seeds") -> None:
+        """Refuses learners that do not play, whose agents share their parameters, or that several devices train."""
+        if apart != "seeds":
+            raise Unsupported(
+                f'updates are recorded where each seed is trained by one device, not with apart="{apart}"'
+            )
         if algorithm.collection(game) is None:
             raise Unsupported(f"{type(algorithm).__name__} does not play while it learns: there is nothing to record")
         if isinstance(algorithm, PPO) and algorithm.network.shared:
