@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mairl.algorithms.explain import EXPLAINERS
 from mairl.algorithms.registry import ALGORITHMS, make_algorithm
 from mairl.cli import COMMANDS
 from mairl.games import GAMES, HOST_GAMES, make_game
@@ -39,7 +40,7 @@ def test_examples_run(example, tmp_path):
 
 
 def test_the_readme_names_what_there_is():
-    for name in [*ALGORITHMS, *GAMES]:
+    for name in [*ALGORITHMS, *EXPLAINERS, *GAMES]:
         assert f"`{name}`" in README, name
     for line in re.findall(r"^    (mairl .*?)(?:   |$)", README, re.M):
         assert shlex.split(line)[1] in COMMANDS, line
