@@ -30,7 +30,8 @@ from mairl.algorithms.base import Algorithm
 from mairl.algorithms.checkpoint import arrays_of, with_arrays
 from mairl.algorithms.host_loop import HostLoop, with_masks
 from mairl.algorithms.progress import Progress
-from mairl.algorithms.run_folder import RunFolder
+from mairl.algorithms.recorder import Recorder
+from mairl.algorithms.run_folder import RunFolder, describe_config
 from mairl.algorithms.scores import evaluate_all, measure
 from mairl.algorithms.select import Best
 from mairl.algorithms.spread import gather, over_seeds, seed_mesh, spread
@@ -110,6 +111,7 @@ def fit(
     measures: Mapping[str, Callable[[Learned], Array]] | None = None,
     start: Any = None,
     workers: int | None = None,
+    recorder: Recorder | None = None,
     apart: Literal["seeds", "games"] = "seeds",
     describe: dict[str, Any] | None = None,
     progress: bool = False,
@@ -136,6 +138,7 @@ def fit(
         start: states to begin with instead of fresh ones: another result's `state`, of the same learner and seeds, as
             when training goes on in a game with other options.
         workers: processes that step a host game; default: one per core. 0: this one. The result is the same.
+        recorder: keeps how the policies change; see `mairl.algorithms.recorder`.
         apart: what several devices share out. "seeds": each device trains its own. "games": all devices, of
             all processes of `jax.distributed`, train every seed together, each in its share of the games; the
             processes make the same call, and `out` is on a file system that they share.
@@ -153,6 +156,8 @@ def fit(
     if data is not None:
         data.check_fits(game)
     algorithm.check(game, data)
+    if recorder is not None:
+        recorder.check(algorithm, game, apart)
     data, held = _split(data, held_out)
     if data is not None:
         data = data.observed(game)
@@ -222,7 +227,11 @@ def fit(
             first, last = int(edges[chunk]), int(edges[chunk + 1])
             if host is not None and collection is not None:
                 carry, metrics = host.run_chunk(
-                    algorithm, data, key_loop, carry, first, last - first, names, _update_one
+                    algorithm, data, key_loop, carry, first, last - first, names, _update_one, recorder
+                )
+            elif recorder is not None:
+                carry, metrics = recorder.run_chunk(
+                    algorithm, game, data, key_loop, carry, first, last - first, names, _update_one
                 )
             else:
                 shared = (algorithm, *common, key_loop, together.copied(jnp.asarray(first)))
@@ -266,19 +275,6 @@ def fit(
         }
         folder.finish(result.learned, rows, facts)
     return result
-
-
-def describe_config(value: Any) -> Any:
-    """A configuration (nested frozen dataclasses and modules) as plain JSON-able data."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: describe_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [describe_config(v) for v in value]
-    if isinstance(value, dict):
-        return {k: describe_config(v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def _split(data, held_out):

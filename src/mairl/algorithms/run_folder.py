@@ -12,6 +12,7 @@ Where several processes train together, the first one writes; all of them call, 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -168,6 +169,19 @@ def write_tensorboard(rows: list[dict], folder: Path, suffix: str = "") -> None:
                 writer.add_scalar(name, value, row["step"] or row["updates"])
     for writer in writers.values():
         writer.close()
+
+
+def describe_config(value: Any) -> Any:
+    """A configuration (nested frozen dataclasses and modules) as plain JSON-able data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: describe_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [describe_config(v) for v in value]
+    if isinstance(value, dict):
+        return {k: describe_config(v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
 
 
 def provenance() -> dict[str, Any]:

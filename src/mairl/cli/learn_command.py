@@ -1,4 +1,4 @@
-"""`mairl learn ALGORITHM --game GAME --demos DEMOS -o RUN`."""
+"""`mairl learn ALGORITHM --game GAME --demos DEMOS -o RUN`; with `--history HISTORY` see `learn_history`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax
 import tyro
 
 from mairl.algorithms.base import Algorithm
+from mairl.algorithms.explain import EXPLAINERS
 from mairl.algorithms.fit import fit
 from mairl.algorithms.registry import ALGORITHMS, make_algorithm
 from mairl.algorithms.together import join_processes
@@ -114,15 +115,23 @@ def run(options: Learn, name: str, algorithm: Algorithm, budget: int, command: s
 def main(argv: list[str]) -> None:
     """Parses `ALGORITHM` and its options; the defaults are the recipe's for the game."""
     if not argv or argv[0].startswith("-"):
-        names = ", ".join(ALGORITHMS)
+        names = ", ".join([*ALGORITHMS, *EXPLAINERS])
         if argv and argv[0] in ("-h", "--help"):
             print(
-                f"usage: mairl learn ALGORITHM --demos DEMOS -o RUN [options]\n\nALGORITHM is one of {names}.\n"
+                "usage: mairl learn ALGORITHM --demos DEMOS -o RUN [options]\n"
+                "       mairl learn ALGORITHM --history HISTORY -o RUN [options]\n\n"
+                f"ALGORITHM is one of {', '.join(ALGORITHMS)},\n"
+                f"or, from agents that are still learning, one of {', '.join(EXPLAINERS)}.\n"
                 "mairl learn ALGORITHM --help shows all options."
             )
             return
         raise InvalidData(f"name an algorithm first: {names}")
     name, rest = argv[0], argv[1:]
+    if name in EXPLAINERS:
+        from mairl.cli.learn_history import main as learn_history
+
+        learn_history(name, rest)
+        return
     make_algorithm(name)
     algorithm, budget = learner_recipe(name, _game_of(rest))
 
