@@ -89,6 +89,22 @@ RECIPES: dict[str, ExpertRecipe] = {
     "intersection": ExpertRecipe(
         _ppo(num_steps=13, num_envs=256, reward_scale=0.3, discount=0.99, network=_WIDE, entropy=0.005), 4_000_000
     ),
+    "simple-spread": ExpertRecipe(
+        _ppo(num_steps=25, minibatches=4, discount=0.95, reward_scale=0.2), 1_000_000, seeds=1
+    ),
+    "multiwalker": ExpertRecipe(
+        _ppo(
+            num_steps=128,
+            num_envs=32,
+            epochs=5,
+            learning_rate=5e-4,
+            entropy=0.001,
+            reward_scale=0.1,
+            discount=0.99,
+        ),
+        2_000_000,
+        seeds=1,
+    ),
     "intersection-entities": ExpertRecipe(
         DQN(
             num_envs=64,
