@@ -10,6 +10,7 @@ from typing import Any
 
 from mairl.algorithms.fit import fit
 from mairl.algorithms.recorder import Recorder
+from mairl.algorithms.run_folder import commit
 from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
 from mairl.data.demonstrations import Metadata
@@ -79,6 +80,13 @@ def record_learning(
         workers=workers,
         progress=progress,
     )
-    facts = Metadata.of(game, f"{learner or type(algorithm).__name__} learners", updates_apart=recorder.every)
+    facts = Metadata.of(
+        game,
+        f"{learner or type(algorithm).__name__} learners",
+        seed=seed,
+        env_steps=updates * algorithm.collection(world).size,
+        updates_apart=recorder.every,
+        commit=commit(),
+    )
     history = recorder.history(algorithm, world, metadata=facts).snapshots(slice(snapshots))
     return history, one_seed(result.learned, 0)
