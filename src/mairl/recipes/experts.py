@@ -95,14 +95,14 @@ RECIPES: dict[str, ExpertRecipe] = {
     "multiwalker": ExpertRecipe(
         _ppo(
             num_steps=128,
-            num_envs=32,
-            epochs=5,
+            num_envs=16,
+            epochs=8,
             learning_rate=5e-4,
             entropy=0.001,
             reward_scale=0.1,
             discount=0.99,
         ),
-        2_000_000,
+        500_000,
         seeds=1,
     ),
     "intersection-entities": ExpertRecipe(
