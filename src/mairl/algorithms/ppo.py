@@ -20,7 +20,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.descent import adam
+from mairl.algorithms.descent import adam, taking_part_first
+from mairl.algorithms.together import split_games
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -132,6 +133,7 @@ class PPO(Algorithm):
         def minibatch(carry, chosen):
             arrays, opt_state = carry
             part = jax.tree.map((lambda x: x[:, chosen]) if not self.share else (lambda x: x[chosen][None]), batch)
+            part = split_games(part, axis=1)
             grads, metrics = jax.grad(lambda a: self.loss(*eqx.combine(a, static), *part), has_aux=True)(arrays)
             updates, opt_state = self._optimiser().update(grads, opt_state, arrays)
             return (optax.apply_updates(arrays, updates), opt_state), metrics
@@ -188,8 +190,7 @@ class PPO(Algorithm):
         all it does not matter whose they are."""
         agents = mask.shape[-1]
         envs = max(1, int(mask.size * self.share / (self.minibatches * agents)))
-        rank = jax.random.uniform(key, (mask.size,)) + jnp.where(mask.reshape(-1), 0.0, 1.0)
-        chosen = jnp.argsort(rank)[: self.minibatches * envs * agents]
+        chosen = taking_part_first(key, mask.reshape(-1), self.minibatches * envs * agents)
         mixed = jax.random.permutation(jax.random.fold_in(key, 1), chosen)
         return mixed.reshape(self.minibatches, envs, agents)
 

@@ -162,7 +162,9 @@ def train_expert(
     if game.partition(":")[0] == DRIVING and learner is None:
         world = make_game(game)
         assert isinstance(world, Driving)
-        return train_driver(world, seed=seed, steps=budget, progress=progress)
+        steps = None if budget is None else budget // 3
+        lessons = None if budget is None or steps is None else budget - steps
+        return train_driver(world, seed=seed, lessons=lessons, steps=steps, progress=progress)
     if game in EXACT and learner is None:
         return distil(game, EXACT[game], seed, budget)
     recipe = recipe_for(game, learner)
