@@ -9,8 +9,9 @@ from mairl.cli import main
 from mairl.cli.reproduce_command import main as reproduce
 from mairl.core.errors import Unsupported
 from mairl.games.tabular import ma_lfl_grid
+from mairl.metrics.explanation import induced_return
 from mairl.reproduce.ilola import exact_markdown, exact_row
-from mairl.reproduce.ilola_t1 import induced_return, make_case, measure, t1
+from mairl.reproduce.ilola_t1 import make_case, measure, t1
 
 
 def test_matched_and_mismatched_families():
@@ -33,8 +34,8 @@ def case():
 
 
 def test_held_out_transitions_are_not_seen(case):
-    assert (case.fitted.num_snapshots, case.seen.num_snapshots) == (6, 8)
-    np.testing.assert_array_equal(case.seen.logits()[-1], case.held_out[0])
+    assert (case.fitted.history.num_snapshots, case.seen.history.num_snapshots) == (6, 8)
+    np.testing.assert_array_equal(case.seen.history.logits()[-1], case.held_out[0])
     assert len(case.held_out) == 3
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
 from mairl.algorithms.descent import adam
+from mairl.algorithms.together import split_games
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -132,6 +133,7 @@ class PPO(Algorithm):
         def minibatch(carry, chosen):
             arrays, opt_state = carry
             part = jax.tree.map((lambda x: x[:, chosen]) if not self.share else (lambda x: x[chosen][None]), batch)
+            part = split_games(part, axis=1)
             grads, metrics = jax.grad(lambda a: self.loss(*eqx.combine(a, static), *part), has_aux=True)(arrays)
             updates, opt_state = self._optimiser().update(grads, opt_state, arrays)
             return (optax.apply_updates(arrays, updates), opt_state), metrics

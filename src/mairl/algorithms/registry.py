@@ -65,5 +65,10 @@ def make_algorithm(name: str, **options) -> Algorithm:
         Unsupported: unknown id, with what there is.
     """
     if name not in ALGORITHMS:
-        raise Unsupported(f"there is no algorithm {name!r}; there are {', '.join(ALGORITHMS)}")
+        from mairl.algorithms.explain import EXPLAINERS
+
+        raise Unsupported(
+            f"there is no algorithm {name!r}; there are {', '.join(ALGORITHMS)}, and for learning histories "
+            f"{', '.join(EXPLAINERS)}"
+        )
     return ALGORITHMS[name].build(**options)

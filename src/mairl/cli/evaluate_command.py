@@ -47,9 +47,13 @@ def evaluate_run(run: Path, episodes: int = 1000, seed: int = 0, gap_steps: int 
         episodes=episodes,
         expert_greedy=greedy,
         held_out=facts.get("held_out"),
-        discount=facts["algorithm"]["config"].get("discount", 0.97),
+        discount=facts.get("discount", facts["algorithm"]["config"].get("discount", 0.97)),
         seed=seed,
     )
+    if "history" in facts:
+        from mairl.metrics.explained_run import explained_run
+
+        result["learning"] = explained_run(facts, learned)
     if gap_steps and "exploitability" not in result:
         if not game.pure:
             raise Unsupported(f"exploitability trains agents in the game, and {name} cannot be played on the device")
@@ -99,11 +103,31 @@ def lines_of(result: dict) -> list[str]:
     for name, one in driven.items():
         if isinstance(one, dict):
             lines.append(f"  {name.replace('_', ' ')}: {_shown(one['mean'], one['ci95'])}")
+    lines += _learning_lines(result.get("learning") or {})
     gap = result.get("exploitability")
     if gap:
         lines.append(f"  exploitability ({gap['kind']}): {_shown(gap['nash_gap']['mean'], gap['nash_gap']['ci95'])}")
     lines += [f"  {s}" for s in (result.get("identifiability") or {}).get("sentences", [])[2:]]
     return lines
+
+
+def _learning_lines(learning: dict) -> list[str]:
+    """How far an explanation of learning agents goes."""
+    if not learning:
+        return []
+    lines = []
+    for name, what in (("skill_1b", "the recovered reward"), ("skill_1a", "the true reward")):
+        if learning.get(name) is not None:
+            lines.append(f"  skill on held-out transitions, with {what}: {learning[name]:.4f}")
+    for i, (one, direction) in enumerate(zip(learning["pearson"], learning["cosines"])):
+        line = f"  table of rewards, agent {i}: Pearson {_shown(one, None)}"
+        lines.append(line + (f", cosine of the weights {direction:.6f}" if direction is not None else ""))
+    lines.append(
+        f"  induced return, discounted: {learning['induced_return']:.3f} (trained on the true reward "
+        f"{learning['expert_return']:.3f}, random {learning['random_return']:.3f}), normalised "
+        f"{_shown(learning['induced_return_normalised'], learning['ci95'])}"
+    )
+    return lines + ([f"  {learning['why']}"] if "why" in learning else [])
 
 
 def _shown(mean, interval) -> str:

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -77,6 +77,7 @@ def train_driver(
     steps: int | None = None,
     out: Path | None = None,
     resume: bool = False,
+    apart: Literal["seeds", "games"] = "seeds",
     progress: bool = False,
 ) -> Learned:
     """An expert for all vehicles of a game.
@@ -85,6 +86,7 @@ def train_driver(
         steps: of PPO, if not the recipe's.
         out: run folder of the PPO stage, so that it can be resumed; its copy of the first stage lies beside it.
         resume: go on from what `out` has.
+        apart: "games" lets all devices share the games of the PPO stage; see `fit`.
     """
     if out is not None and out.exists():
         raise InvalidData(f"{out} exists: choose another folder, or remove it")
@@ -110,6 +112,7 @@ def train_driver(
         start=start,
         out=out,
         resume=resume,
+        apart=apart,
         progress=progress,
     )
     return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned)
@@ -170,6 +173,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=16, help="places for what replays its log")
     parser.add_argument("--steps", type=int, default=DrivingRecipe().steps)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--apart", choices=("seeds", "games"), default="seeds", help="games: all devices share them")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     start = time.perf_counter()
@@ -181,6 +185,7 @@ def main() -> None:
         steps=options.steps,
         out=options.out / f"run-{name}",
         resume=options.resume,
+        apart=options.apart,
         progress=True,
     )
     wall_s = time.perf_counter() - start

@@ -18,8 +18,10 @@ from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
 from mairl.games import make_game
+from mairl.games.tabular.game import TabularGame
+from mairl.games.tabular.reward import TabularReward
 from mairl.metrics.evaluate import load_demos, read_json, read_run
-from mairl.report import plots
+from mairl.report import learning, plots
 from mairl.report.animate import as_data_url, episode_states, frames
 
 
@@ -38,9 +40,7 @@ def write_report(run: Path) -> Path:
         facts=facts,
         config=json.dumps(facts["algorithm"]["config"], indent=1),
         evaluation=evaluation,
-        headline=headline(facts, rows, evaluation),
-        sentences=sentences(facts, rows, evaluation),
-        curves=curves(rows, evaluation),
+        **said(facts, rows, evaluation, game, learned),
         rewards=reward_plots(evaluation, game, learned),
         behaviour=behaviour_plots(facts, game, learned),
         episode=episode(game, learned),
@@ -48,6 +48,26 @@ def write_report(run: Path) -> Path:
     path = run / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def said(facts, rows, evaluation, game: MarkovGame | None, learned: Learned) -> dict[str, Any]:
+    """Headline, sentences and figures: of learning from recordings, or from learners."""
+    if "history" not in facts:
+        return {
+            "headline": headline(facts, rows, evaluation),
+            "sentences": sentences(facts, rows, evaluation),
+            "curves": curves(rows, evaluation),
+            "figures": [],
+        }
+    assert isinstance(game, TabularGame)
+    assert isinstance(learned.reward, TabularReward)
+    true, found = game.tables().reward, np.asarray(learned.reward.table[0], np.float64)
+    return {
+        "headline": learning.run_tiles(facts, evaluation),
+        "sentences": learning.run_sentences(facts, evaluation),
+        "curves": [],
+        "figures": learning.run_figures(facts, evaluation, true, found, game.agent_names()),
+    }
 
 
 def shown(value: float | None, interval=None, digits: int = 2) -> str:

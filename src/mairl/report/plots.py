@@ -61,7 +61,7 @@ def curve(rows: list[dict[str, Any]], column: str, label: str, reference: float 
         axis.annotate("expert", (points[0], reference), color="#868e96", fontsize=8, va="bottom")
     axis.set_xlabel("environment steps" if x_name == "step" else "updates")
     axis.set_ylabel(label)
-    _plain(axis)
+    plain(axis)
     return to_svg(figure, f"{label} over training")
 
 
@@ -75,7 +75,7 @@ def scatter(pairs: list[list[list[float]]], names: tuple[str, ...]) -> str:
             spread = 0.01 * (np.ptp(true) or 1.0) * generator.standard_normal(len(true))
             axis.plot(true + spread, found, "o", ms=3, alpha=0.35, color=COLOURS[0], mew=0)
         axis.set(title=name, xlabel="true reward")
-        _plain(axis)
+        plain(axis)
     axes[0][0].set_ylabel("recovered reward")
     return to_svg(figure, "recovered against true reward")
 
@@ -91,7 +91,7 @@ def bars(groups: dict[str, list[float]], labels: list[str], ylabel: str) -> str:
     axis.set_xticks(np.arange(len(labels)), labels)
     axis.set_ylabel(ylabel)
     axis.legend(frameon=False, fontsize=8)
-    _plain(axis)
+    plain(axis)
     return to_svg(figure, f"{ylabel}: {', '.join(groups)}")
 
 
@@ -105,6 +105,7 @@ def heat_maps(maps: list[tuple[str, np.ndarray]], label: str) -> str:
     return to_svg(figure, ", ".join(title for title, _ in maps))
 
 
-def _plain(axis) -> None:
+def plain(axis) -> None:
+    """No frame above and to the right, a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.2)

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from mairl.algorithms.i_lola import EQUAL, i_lola
 from mairl.algorithms.run_folder import provenance
 from mairl.core.errors import Unsupported
-from mairl.data.learning_history import LearningHistory, learning_history
+from mairl.data.exact_learning import exact_learning
 from mairl.games.tabular.ma_lfl_grid import ma_lfl_features, ma_lfl_grid
 from mairl.ops.learners import ANTICIPATING, LEARNERS
-from mairl.ops.learners.step import next_logits
-from mairl.ops.linear_game import LinearGame, centred
+from mairl.ops.linear_game import LinearGame
 from mairl.reproduce.mamql import write_result
 
 WEIGHTS = np.array([[-1.0, 1.0, 0.0, 0.0]] * 2)
@@ -30,23 +28,6 @@ WEIGHTS = np.array([[-1.0, 1.0, 0.0, 0.0]] * 2)
 
 STEP_SIZE, LOOK_AHEAD, TEMPERATURE = 0.05, 10.0, 3.0
 TRANSITIONS, VALIDATION = 10, 2
-
-
-def learn(
-    game: LinearGame,
-    learner: str,
-    weights: Float[np.ndarray, "agent feature"],
-    look_ahead: float,
-    *,
-    transitions: int,
-    seed: int,
-) -> LearningHistory:
-    """Joint policies of agents that learn exactly, from normally distributed logits."""
-    rng = np.random.default_rng(seed)
-    logits = [centred(rng.normal(size=(game.num_agents, game.num_states, game.num_actions)))]
-    for _ in range(transitions):
-        logits.append(next_logits(learner, game, logits[-1], weights, look_ahead))
-    return learning_history(np.stack(logits))
 
 
 def exact_row(learner: str, family: str, seeds: int) -> dict[str, Any]:
@@ -57,7 +38,7 @@ def exact_row(learner: str, family: str, seeds: int) -> dict[str, Any]:
     start = time.perf_counter()
     found, failures = [], []
     for seed in range(seeds):
-        history = learn(game, learner, scale * WEIGHTS, look_ahead, transitions=TRANSITIONS, seed=seed)
+        history = exact_learning(game, learner, scale * WEIGHTS, look_ahead, transitions=TRANSITIONS, seed=seed)
         try:
             found.append(i_lola(game, history, families=(family,), validation=VALIDATION))
         except Unsupported as error:

@@ -34,7 +34,7 @@ def ma_lfl_grid(
     weights = np.array([-1.0, 1.0 if reward == "disjoint" else -1.0, 0.0, 0.0])
     paid = ma_lfl_features() @ weights
     table = np.broadcast_to(paid.T[:, None, None], (*transitions.shape[:-1], 2))
-    return TabularGame(transitions, table, horizon=horizon, discount=discount)
+    return TabularGame(transitions, table, horizon=horizon, discount=discount, layout=("." * SIZE,) * SIZE)
 
 
 def ma_lfl_features() -> Float[np.ndarray, "agent state feature"]:

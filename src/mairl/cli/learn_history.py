@@ -1,0 +1,210 @@
+"""`mairl learn METHOD --game GAME --history HISTORY -o RUN`: rewards from how agents change while they learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+import os
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from mairl.algorithms.explain import EXPLAINERS, Explains, Watched
+from mairl.algorithms.induced import induced_policies
+from mairl.algorithms.run_folder import RunFolder
+from mairl.cli.output import emit, finite
+from mairl.core.errors import InvalidData, MairlError
+from mairl.core.learned import Learned
+from mairl.data.learning_history import LearningHistory, load_history
+from mairl.games.tabular import TabularPolicy
+from mairl.games.tabular.features import check_same, linear_game, tabular_game
+from mairl.games.tabular.reward import TabularReward
+from mairl.metrics.explanation import prediction_errors
+from mairl.metrics.learning import skill
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnHistory:
+    """How to learn from learners.
+
+    Attributes:
+        history: snapshots of agents that learn (`mairl expert --record-learning`, or
+            `mairl.data.learning_history.save_history`).
+        out: run folder to create.
+        game: id and options; default: the one named in the history.
+        features: what rewards may be made of: the "game"'s own features (a number for each state where it has none), a
+            number for each "state", or for each state and "joint" action. MA-LfL and LfL have tables, tied as they say.
+        held_out: how many of the last transitions are only predicted.
+        seeds: how many, counted from `seed`. They differ by what is drawn: CMA-ES's points, and where the fresh agents
+            begin that learn from the recovered reward.
+        seed: the first seed.
+        resume: go on from an interrupted run.
+        overwrite: replace an existing run.
+        report: write report.html into the run.
+        json: print one JSON object.
+        quiet: no progress line.
+    """
+
+    history: Path
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    game: str = ""
+    features: Literal["game", "state", "joint"] = "game"
+    held_out: int = 2
+    seeds: int = 1
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    report: bool = True
+    json: bool = False
+    quiet: bool = False
+
+
+def split(history: LearningHistory, held_out: int) -> tuple[LearningHistory, np.ndarray]:
+    """What may be explained, and the logits of the transitions that are only predicted.
+
+    Raises:
+        InvalidData: no transition is left to be explained.
+    """
+    transitions = history.num_snapshots - 1
+    if held_out < 0 or transitions - held_out < 1:
+        raise InvalidData(
+            f"{history.num_snapshots} snapshots are {transitions} transitions, {held_out} of them held out: at least "
+            "one must be left to learn from; record more snapshots, or hold out fewer (--held-out)"
+        )
+    return history.snapshots(slice(0, transitions - held_out + 1)), history.logits()[transitions - held_out :]
+
+
+def watched(game_name: str, features: Literal["game", "state", "joint"], history: LearningHistory) -> Watched:
+    """A history in its game.
+
+    Raises:
+        InvalidGame: no table, or a history of another game.
+    """
+    game = linear_game(game_name, features)
+    check_same(game, history.logits().shape)
+    return Watched(tabular_game(game_name).tables(), game, history)
+
+
+def run(options: LearnHistory, name: str, method: Explains, command: str) -> dict[str, Any]:
+    """Explains the history once for each seed and writes the run; returns its summary."""
+    if options.seeds < 1:
+        raise InvalidData(f"{options.seeds} seeds: at least one is needed")
+    history = load_history(options.history)
+    game_name = options.game or history.metadata.game
+    if not game_name:
+        raise InvalidData(f"{options.history} does not say of which game it is: name it with --game")
+    seen, held_out = split(history, options.held_out)
+    case = watched(game_name, options.features, seen)
+    folder = RunFolder(options.out, resume=options.resume, overwrite=options.overwrite)
+    config = finite(dataclasses.asdict(method))  # type: ignore[call-overload]
+    asked = {"method": name, "config": config, "game": game_name, "features": options.features}
+    asked |= {"history": str(options.history.resolve()), "held_out": options.held_out}
+    seeds = list(range(options.seed, options.seed + options.seeds))
+    parts = []
+    for done, seed in enumerate(seeds):
+        if not options.quiet and sys.stderr.isatty():
+            print(f"\r{name}: seed {done + 1} of {len(seeds)}", end="", file=sys.stderr, flush=True)
+        try:
+            parts.append(_part(folder, asked, case, held_out, method, seed))
+        except MairlError:
+            # Nothing to go on with is left behind.
+            if not any(folder.chunks.iterdir()):
+                shutil.rmtree(folder.partial)
+            raise
+    if not options.quiet and sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    learned = jax.tree.map(lambda *x: np.stack([np.asarray(y) for y in x]), *(one for one, _ in parts))
+    explained = [facts for _, facts in parts]
+    rows = [
+        {
+            **{"seed": seed, "evaluation": 0, "step": 0, "updates": facts["iterations"], "wall_s": facts["seconds"]},
+            **{key: facts[key] for key in ("relative_residual", "held_out", "look_ahead", "skill_1b")},
+        }
+        for seed, facts in zip(seeds, explained)
+    ]
+    facts = {
+        "algorithm": {"name": name, "config": config},
+        "algorithm_id": name,
+        "game": game_name,
+        "history": asked["history"],
+        "snapshots": history.num_snapshots,
+        "features": options.features,
+        "held_out_transitions": options.held_out,
+        "discount": case.tables.discount,
+        "seeds": seeds,
+        "budget": max(one["iterations"] for one in explained),
+        "env_steps": False,
+        "failures": [],
+        "explained": explained,
+        "command": command,
+    }
+    folder.finish(learned, rows, finite(facts))
+    return {"run": str(options.out), "algorithm": name, "game": game_name, "seeds": seeds, "explained": explained}
+
+
+def _part(folder: RunFolder, asked: dict, case: Watched, held_out, method: Explains, seed: int):
+    """One seed's result: read from an interrupted run, or found and written there."""
+    place = folder.chunks / f"{seed:05d}"
+    if (place / "facts.json").exists():
+        known = jsonlib.loads((place / "facts.json").read_text())
+        if known["asked"] != asked:
+            raise InvalidData(f"{place} was made with other options: resume with the same command, or use --overwrite")
+        return Learned.load(place / "learned"), known["facts"]
+    start = time.perf_counter()
+    found = method.explain(case, seed)
+    facts: dict[str, Any] = {**found.facts, "seconds": time.perf_counter() - start, "notes": list(found.notes)}
+    facts["weights"] = None if found.weights is None else found.weights.tolist()
+    facts["null_space"] = None if found.weights is None else [space.tolist() for space in found.null_space]
+    facts["kl_1b"] = prediction_errors(case.tables, held_out, found.predict)
+    facts["kl_0"] = prediction_errors(case.tables, held_out, None)
+    facts["skill_1b"] = skill(facts["kl_1b"], facts["kl_0"])
+    learned = Learned(
+        TabularPolicy.new(induced_policies(case.tables, found.rewards, seed)), TabularReward.new(found.rewards)
+    )
+    unfinished = place.with_name(place.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    learned.save(unfinished / "learned")
+    (unfinished / "facts.json").write_text(jsonlib.dumps(finite({"asked": asked, "facts": facts})))
+    os.rename(unfinished, place)
+    return learned, facts
+
+
+def main(name: str, argv: list[str]) -> None:
+    """Parses the options of a method, and runs it."""
+
+    def entry(options, method=EXPLAINERS[name]):
+        return options, method
+
+    # The method's class is known only now, so its options cannot stand in the signature.
+    kind: Any = type(EXPLAINERS[name])
+    bare = tyro.conf.arg(name="")
+    entry.__annotations__ = {"options": Annotated[LearnHistory, bare], "method": Annotated[kind, bare]}
+    options, method = tyro.cli(entry, args=argv, prog=f"mairl learn {name}")
+    summary = run(options, name, method, shlex.join(["mairl", "learn", name, *argv]))
+    lines = [f"{options.out}: {name} on {summary['game']}, {len(summary['seeds'])} seed(s)", *lines_of(summary)]
+    if options.report:
+        from mairl.report.html import write_report
+
+        summary["report"] = str(write_report(options.out))
+        lines.append(f"  report: {summary['report']}")
+    emit(summary, options.json, lines)
+
+
+def lines_of(summary: dict[str, Any]) -> list[str]:
+    """What was found, of the first seed, for people."""
+    first = summary["explained"][0]
+    lines = [f"  learners: {first['family']}"]
+    if first["look_ahead"] is not None:
+        lines[0] += f", look-ahead {first['look_ahead']:.4g}"
+    lines.append(f"  unexplained share of the changes: {first['relative_residual']:.3g}")
+    lines.append(f"  directions of the rewards that are told: {first['rank']} of {first['unknowns']}")
+    if first["skill_1b"] is not None:
+        lines.append(f"  skill on {len(first['kl_1b'])} held-out transitions: {first['skill_1b']:.4f} (1: exact)")
+    return lines + [f"  {note}" for note in first["notes"]]

@@ -1,0 +1,201 @@
+"""`mairl learn … --history`: from recorded learners to a run that can be evaluated and looked at."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mairl.algorithms.explain import ABOUT, EXPLAINERS, ILOLA, Watched
+from mairl.cli import main
+from mairl.cli.learn_command import main as learn_command
+from mairl.cli.learn_history import main as learn
+from mairl.core.errors import InvalidData, InvalidGame, Unsupported
+from mairl.core.learned import Learned
+from mairl.data.learning_history import learning_history, save_history
+from mairl.games.tabular.features import linear_game, one_hot, tabular_game
+from mairl.games.tabular.iterated_dilemma import PAYOFF
+from mairl.games.tabular.reward import TabularReward
+from mairl.metrics.evaluate import read_run
+from mairl.metrics.explained_run import explained_run, true_weights
+from mairl.recipes.learning import record_exact_learning
+from mairl.report.learning import run_sentences
+
+
+@pytest.fixture(scope="module")
+def dilemma(tmp_path_factory):
+    """LOLA learners of the iterated dilemma."""
+    path = tmp_path_factory.mktemp("histories") / "dilemma"
+    save_history(record_exact_learning("iterated-dilemma", "lola-taylor", transitions=8, look_ahead=2.0), path)
+    return path
+
+
+def summary(capsys, *arguments):
+    main(["learn", *map(str, arguments), "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_reward_is_found_and_the_run_is_complete(dilemma, tmp_path, capsys):
+    run = tmp_path / "run"
+    told = summary(capsys, "i-lola", "--history", dilemma, "-o", run, "--seeds", 2)
+    assert told["game"] == "iterated-dilemma"
+    first = told["explained"][0]
+    assert first["family"] == "lola-taylor"
+    assert first["look_ahead"] == pytest.approx(2, abs=1e-8)
+    assert first["relative_residual"] < 1e-20
+    assert first["skill_1b"] > 1 - 1e-9
+    found = np.array(first["weights"])
+    for i in range(2):
+        truth = PAYOFF[..., i].ravel()
+        # One direction, a constant, is not told.
+        np.testing.assert_allclose(found[i] - found[i].mean(), 0.1 * (truth - truth.mean()), atol=1e-7)
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["command"].startswith("mairl learn i-lola --history")
+    assert {"commit", "machine", "versions", "date"} <= set(facts)
+    learned = Learned.load(run / "learned")
+    assert isinstance(learned.reward, TabularReward)
+    assert learned.reward.table.shape == (2, 5, 2, 2, 2)
+    main(["evaluate", str(run), "--episodes", "20", "--json"])
+    learning = json.loads(capsys.readouterr().out)["learning"]
+    assert min(learning["cosines"]) > 1 - 1e-9
+    assert min(learning["pearson"]) > 1 - 1e-6
+    assert learning["skill_1a"] > 1 - 1e-9
+    assert learning["kl_0"] > 1e4 * learning["kl_1b"]
+    page = (run / "report.html").read_text()
+    assert page.count("<svg") >= 3
+    assert "true and recovered rewards" in page
+
+
+def test_the_wrong_family_is_seen_to_be_wrong(dilemma, tmp_path, capsys):
+    """The check above can fail: soft improvement explains nothing here, and says so."""
+    run = tmp_path / "run"
+    told = summary(capsys, "ma-lfl-state", "--history", dilemma, "-o", run)
+    assert told["explained"][0]["skill_1b"] < 0
+    facts, learned = read_run(run)
+    learning = explained_run(facts, learned)
+    assert learning["skill_1a"] < 0
+    said = " ".join(run_sentences(facts, {"learning": learning}))
+    assert "another family of learners was at work" in said
+    assert "it is their family that is wrong" in said
+
+
+@pytest.mark.parametrize("name", ["ma-lfl", "logel", "i-logel", "i-lola-cmaes"])
+def test_every_method_makes_a_run(dilemma, tmp_path, capsys, name):
+    more = ["--evaluations", 160] if name == "i-lola-cmaes" else []
+    told = summary(capsys, name, "--history", dilemma, "-o", tmp_path / "run", *more)
+    assert np.isfinite(told["explained"][0]["relative_residual"])
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_lfl_explains_one_learner(tmp_path, capsys):
+    save_history(record_exact_learning("lfl-grid", "ma-spi", transitions=3), tmp_path / "h")
+    more = ["--temperature", 0.3, "--held-out", 1]
+    told = summary(capsys, "lfl", "--history", tmp_path / "h", "-o", tmp_path / "run", *more)
+    assert told["explained"][0]["skill_1b"] > 1 - 1e-9
+    found = Learned.load(tmp_path / "run" / "learned").reward
+    assert isinstance(found, TabularReward)
+    table = found.table[0, :, 0, 0]
+    truth = tabular_game("lfl-grid").tables().reward[:, 0, 0]
+    assert np.ptp(np.asarray(table) - truth) < 1e-4
+
+
+def test_an_interrupted_run_goes_on(dilemma, tmp_path, capsys, monkeypatch):
+    import mairl.cli.learn_history as module
+
+    run, calls = tmp_path / "run", []
+    real = module.induced_policies
+
+    def stops(tables, rewards, seed):
+        calls.append(seed)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(tables, rewards, seed)
+
+    monkeypatch.setattr(module, "induced_policies", stops)
+    arguments = ["--history", str(dilemma), "-o", str(run), "--seeds", "2"]
+    with pytest.raises(KeyboardInterrupt):
+        learn("i-logel", arguments)
+    assert not run.exists()
+    with pytest.raises(InvalidData, match="unfinished run: go on with --resume"):
+        learn("i-logel", arguments)
+    with pytest.raises(InvalidData, match="made with other options"):
+        learn("i-logel", [*arguments, "--resume", "--held-out", "1"])
+    learn("i-logel", [*arguments, "--resume"])
+    assert calls == [0, 1, 1], "the first seed was kept"
+    assert len(json.loads((run / "run.json").read_text())["explained"]) == 2
+    with pytest.raises(InvalidData, match="overwrite it on purpose"):
+        learn("i-logel", arguments)
+
+
+def test_faults_are_named_with_the_remedy(dilemma, tmp_path):
+    out = ["-o", str(tmp_path / "run")]
+    short, other = tmp_path / "short", tmp_path / "other"
+    save_history(record_exact_learning("iterated-dilemma", "naive", transitions=2), short)
+    save_history(learning_history(np.random.default_rng(0).normal(size=(4, 2, 3, 2))), other)
+    bad = learning_history(np.concatenate([record_exact_learning("iterated-dilemma", "naive").logits()[::-1]]))
+    save_history(bad, tmp_path / "backwards")
+    for fault, says, name, arguments in (
+        (InvalidData, "2 of them held out.*hold out fewer", "i-logel", ["--history", short]),
+        (InvalidData, "2 of them for validation.*observe more", "i-lola", ["--history", short, "--held-out", 0]),
+        (InvalidData, "does not say of which game.*--game", "i-logel", ["--history", other]),
+        (InvalidGame, r"are \(2, 3, 2\).*the game is", "i-logel", ["--history", other, "--game", "iterated-dilemma"]),
+        (InvalidGame, "is no table", "i-logel", ["--history", dilemma, "--game", "gems"]),
+        (InvalidData, "is missing", "i-logel", ["--history", tmp_path / "none"]),
+        (InvalidData, "0 seeds", "i-logel", ["--history", dilemma, "--seeds", 0]),
+        (
+            Unsupported,
+            "step sizes must be positive",
+            "i-logel",
+            ["--history", short, "--held-out", 0, "--step-sizes", 1, -1],
+        ),
+        (InvalidGame, "the game has 2: use ma_lfl", "lfl", ["--history", dilemma]),
+        (Unsupported, "positive temperature", "ma-lfl", ["--history", dilemma, "--temperature", 0]),
+        (Unsupported, "unknown learner sgd", "i-lola", ["--history", dilemma, "--families", "sgd"]),
+    ):
+        with pytest.raises(fault, match=says):
+            learn(name, [*map(str, arguments), *out])
+    assert not (tmp_path / "run.partial").exists()
+    with pytest.raises(InvalidData, match=r"name an algorithm first: .*i-lola"):
+        learn_command([])
+
+
+def test_rank_deficient_designs_are_noted(tmp_path, capsys):
+    save_history(record_exact_learning("ma-lfl-grid", "naive", transitions=2), tmp_path / "h")
+    more = ["--features", "state", "--held-out", 1]
+    told = summary(capsys, "i-logel", "--history", tmp_path / "h", "-o", tmp_path / "run", *more)
+    assert max(told["explained"][0]["rank"]) < 81
+    assert "leave no trace" in told["explained"][0]["notes"][0]
+    assert "observe more steps, or tie the reward to fewer features" in told["explained"][0]["notes"][0]
+
+
+def test_methods_are_described():
+    assert list(ABOUT) == list(EXPLAINERS)
+
+
+def test_features_can_be_everything():
+    game = linear_game("iterated-dilemma", "joint")
+    assert game.num_features == 20
+    table = np.random.default_rng(0).normal(size=(5, 2, 2))
+    np.testing.assert_array_equal(game.reward(np.stack([table.ravel()] * 2))[..., 1], table)
+    assert linear_game("lfl-grid").num_features == 25
+    assert one_hot((3, 2, 1), joint=False).shape == (3, 3)
+    nothing = learning_history(np.zeros((2, 2, 81, 5)))
+    weights = true_weights(Watched(tabular_game("ma-lfl-grid").tables(), linear_game("ma-lfl-grid"), nothing))
+    for one in weights:
+        assert one is not None
+        np.testing.assert_allclose(one, [-1, 1, 0, 0], atol=1e-9)
+
+
+def test_what_is_held_out_does_not_change_what_is_found(dilemma):
+    """The last transitions are not read: damaging them changes nothing."""
+    from mairl.cli.learn_history import split, watched
+    from mairl.data.learning_history import load_history
+
+    history = load_history(dilemma)
+    logits = history.logits().copy()
+    logits[-2:] += 5.0 * np.random.default_rng(0).normal(size=logits[-2:].shape)
+    found = []
+    for one in (history, learning_history(logits)):
+        seen, _ = split(one, 2)
+        method = ILOLA(families=("lola-taylor",), look_aheads=(2.0,))
+        found.append(method.explain(watched("iterated-dilemma", "game", seen)).weights)
+    np.testing.assert_array_equal(*found)
