@@ -4,9 +4,10 @@ A soft improver's next policy is π' ∝ exp(Q/α), Q the soft action values of 
 
     log π'(a_i | o_i) + γ KL(π ‖ π')(o_i') ≈ φ(o_i, a_i, …) · u_i + f_t(o_i) - γ f_t(o_i'),    u_i = ω_i / α
 
-The potentials f_t are linear in a basis of what the agent sees, one set a snapshot; u_i and all f_t are the least-squares
-solution. The next policy is predicted from soft action values that are fitted to the play and regressed on what was
-done: of categorical policies on (basis, action), of Gaussian ones on a quadratic in the action, whose normal it is.
+The potentials f_t are linear in a basis of what the agent sees, one set a snapshot; u_i and all f_t are the solution by
+least squares. The next policy is predicted from soft action values that are fitted to the play and regressed on what
+was done: of categorical policies on (basis, action), of Gaussian ones on a quadratic in the action, whose normal it
+is.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from jaxtyping import Array, Float
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.algorithms.ppo_values import flat_observations
 from mairl.core.policy import Policy
-from mairl.ops.feature_values import basis_on, feature_values, make_basis
+from mairl.networks.feature_values import basis_on, feature_values, make_basis
+from mairl.networks.policy_divergence import Distribution, distribution, divergence, entropy
 from mairl.ops.least_squares import least_squares
-from mairl.ops.policy_divergence import Distribution, distribution, divergence, entropy
 
 UNITS = 8
 """Random hidden units of the basis, beside 1 and the observation."""

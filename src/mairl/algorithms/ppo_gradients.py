@@ -4,8 +4,8 @@
 
 with three designs D: `alone` (LOGEL: the others are a world that never changes, so that all play serves every step,
 weighed by how likely the agent's own actions have become), `joint` (I-LOGEL: each snapshot's own play, GPOMDP), and
-`effective`: what PPO with Adam does to first order. Its advantages are linear in ω once each feature has its values, and
-Adam divides by the size of a minibatch's gradients, which for normalised advantages is that of the scores:
+`effective`: what PPO with Adam does to first order. Its advantages are linear in ω once each feature has its values,
+and Adam divides by the size of a minibatch's gradients, which for normalised advantages is that of the scores:
 
     D = E[∇ log π A^k] / √E[(∇ log π)²]        (A^k: generalised advantages of feature k)
 """
@@ -27,7 +27,7 @@ from mairl.algorithms.ppo_replay import observed_moves, parameters
 from mairl.core.errors import Unsupported
 from mairl.core.policy import Policy
 from mairl.core.transition import Transition
-from mairl.ops.feature_values import FeatureValues
+from mairl.networks.feature_values import FeatureValues
 from mairl.ops.gpomdp import gpomdp
 from mairl.ops.least_squares import least_squares
 from mairl.ops.returns import gae
@@ -36,6 +36,9 @@ Design = Literal["alone", "joint", "effective"]
 
 MOST = 5.0
 """Importance ratios are cut off here."""
+
+SHARED = 3
+"""How many steps' play serves all steps of `alone`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,24 +61,23 @@ def designs(
 
     Args:
         values: of each feature, for `effective`.
-        fitted: for `alone`: only the play of this many first steps, and of the step itself, is looked at.
+        fitted: for `alone`: play of these many first steps serves all (a few of them), and that of the step itself.
     """
     if design == "effective":
         return np.asarray(_effective(ppo, record, values))
     if design == "joint":
         return np.asarray(_joint(ppo, record))
     last = record.num_steps if fitted is None else fitted
+    shared = range(0, last, max(1, last // SHARED))
     found = []
     for t in range(record.num_steps):
-        play = [u for u in range(last) if u != t] + [t]
+        play = sorted({*shared, t})
         parts = [_alone(ppo, record.steps(slice(t, t + 1)), record.steps(slice(u, u + 1))) for u in play]
         found.append(np.mean(np.stack([np.asarray(p) for p in parts]), axis=0))
     return np.stack(found)
 
 
-def fit_gradients(
-    design: Float[np.ndarray, "step agent parameter feature"], record: PPORecord
-) -> GradientReward:
+def fit_gradients(design: Float[np.ndarray, "step agent parameter feature"], record: PPORecord) -> GradientReward:
     """The rewards that explain the recorded changes best.
 
     Raises:

@@ -2,7 +2,7 @@
 
     argmin over ω, s   Σ_t ‖θ_i^{t+1} - θ_i^t - s_i F_i(θ^t; ω_i)‖²,   F: the replayed update
 
-by Gauss-Newton through the replay, with a Levenberg damping that falls while steps help. With a recorded critic ω has a
+by Gauss-Newton through the replay, with a Levenberg damping that falls while steps help. With a known critic ω has a
 scale (values and rewards meet in the advantage) and s is 1; without, advantages are normalised and only ω's direction
 can be told: ‖ω‖ = 1 in units of each feature's deviation, and s says how much further the agents went than the replay.
 """
@@ -18,7 +18,7 @@ from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.algorithms.ppo_replay import Known, as_weights, gram, products
 from mairl.core.errors import Unsupported
-from mairl.ops.feature_values import FeatureValues
+from mairl.networks.feature_values import FeatureValues
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PPOReward:
     """What is found in updates of PPO.
 
     Attributes:
-        weights: `[agent, feature]`, ω; of length 1 in deviations of the features unless the critic was recorded.
+        weights: `[agent, feature]`, ω; of length 1 in deviations of the features unless the critic is known.
         step_scale: `[agent]`, s.
         relative_residual: `[agent]`, Σ‖Δ - s F‖² / Σ‖Δ‖².
         iterations: Gauss-Newton steps.
@@ -65,7 +65,7 @@ def invert_ppo(
         weights = on_sphere(weights, scale)
     agents, features = weights.shape
     damping = np.full(agents, 1e-3)
-    kept = _residuals(products(ppo, record, as_weights(weights), known, values), free)
+    kept = residuals(products(ppo, record, as_weights(weights), known, values), free)
     evaluations, steps = 1, 0
     while steps < max_iterations:
         inner = np.asarray(gram(ppo, record, as_weights(weights), known, values), np.float64)
@@ -76,7 +76,7 @@ def invert_ppo(
             tried = np.stack([_step(inner[i], weights[i], scale, damping[i], free) for i in range(agents)])
             if not free:
                 tried = on_sphere(tried, scale)
-            after = _residuals(products(ppo, record, as_weights(tried), known, values), free)
+            after = residuals(products(ppo, record, as_weights(tried), known, values), free)
             evaluations += 1
             better = after[1] < kept[1]
             gained = np.where(better, kept[1] - after[1], gained)
@@ -117,10 +117,10 @@ def fit_scale(
     ppo: PPO, record: PPORecord, weights: Float[np.ndarray, "agent feature"], known: Known, values
 ) -> Float[np.ndarray, " agent"]:
     """s for given rewards: 1 where everything was recorded."""
-    return _residuals(products(ppo, record, as_weights(weights), known, values), known != "play")[0]
+    return residuals(products(ppo, record, as_weights(weights), known, values), known != "play")[0]
 
 
-def _residuals(inner, free: bool) -> tuple[np.ndarray, np.ndarray]:
+def residuals(inner, free: bool) -> tuple[np.ndarray, np.ndarray]:
     """s and the relative residual of each agent, from the products of F and Δ."""
     inner = np.asarray(inner, np.float64)
     pushed, both, moved = inner[:, 0, 0], inner[:, 0, 1], inner[:, 1, 1]

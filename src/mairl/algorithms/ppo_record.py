@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key, UInt32
 
 from mairl.algorithms.ppo import PPO, State
+from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
-from mairl.core.transition import Transition, observe
+from mairl.core.transition import Transition, features, observe
 from mairl.data.collect import play, reset
-
-Features = Callable[[Any, Array, Any], Float[Array, "agent feature"]]
-"""Of one step: state, joint action and next state to what each agent's reward is linear in."""
+from mairl.data.learning_history import LearningHistory
 
 
 class PPORecord(eqx.Module):
-    """Consecutive updates, stacked on a first axis `[step, ...]`.
+    """Updates in the order in which they were made, stacked on a first axis `[step, ...]`.
 
     Attributes:
         before: the learner's state before each update.
@@ -33,7 +31,7 @@ class PPORecord(eqx.Module):
 
     before: State
     after: Policy
-    key: Int[Array, "step word"]
+    key: UInt32[Array, "step word"]
     rollout: Transition
     features: Float[Array, "step time env agent feature"]
 
@@ -47,16 +45,10 @@ class PPORecord(eqx.Module):
         return jax.tree.map(lambda x: x[which] if eqx.is_array(x) else x, self)
 
 
-def record_ppo(
-    ppo: PPO, game: MarkovGame, features: Features, key: Key[Array, ""], *, skip: int, steps: int
-) -> tuple[State, PPORecord]:
+def record_ppo(ppo: PPO, game: MarkovGame, key: Key[Array, ""], *, skip: int, steps: int) -> PPORecord:
     """Lets PPO learn for `skip` updates, and records the next `steps`. `jit` and `vmap` (over keys) work on it.
 
-    Args:
-        features: see `Features`.
-
-    Returns:
-        The state in the end, and what was recorded.
+    Host games are recorded by `fit` with a `Recorder`: see `ppo_record`.
     """
     key_state, key_env, key_loop = jax.random.split(key, 3)
     first = ppo.init(key_state, game, None), reset(game, key_env, ppo.num_envs)
@@ -74,26 +66,49 @@ def record_ppo(
 
     def seen(arrays, index):
         onward, (state, after, key_update, rollout) = update(arrays, index)
-        felt = jax.vmap(jax.vmap(features))(rollout.state, rollout.actions, rollout.next_state)
-        kept = eqx.filter((state, after.policy, jax.random.key_data(key_update), forget(game, rollout), felt), eqx.is_array)
-        return onward, kept
+        kept = (state, after.policy, jax.random.key_data(key_update), forget(game, rollout), features(game, rollout))
+        return onward, eqx.filter(kept, eqx.is_array)
 
     arrays, _ = jax.lax.scan(unseen, arrays, jnp.arange(skip))
-    arrays, kept = jax.lax.scan(seen, arrays, skip + jnp.arange(steps))
-    begin, _ = eqx.combine(arrays, static)
-    before, after, words, rollout, felt = kept
-    static_state = eqx.filter(begin, eqx.is_array, inverse=True)
-    record = PPORecord(
-        eqx.combine(before, static_state), eqx.combine(after, static_state.policy), words, rollout, felt
+    _, (before, after, words, rollout, felt) = jax.lax.scan(seen, arrays, skip + jnp.arange(steps))
+    return PPORecord(eqx.combine(before, static[0]), eqx.combine(after, static[0].policy), words, rollout, felt)
+
+
+def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPORecord]:
+    """The updates in a history that `fit` recorded, and the learner that made them.
+
+    Raises:
+        InvalidData: no updates of PPO, or without keys, critics, moments or features.
+        Unsupported: agents share their parameters.
+    """
+    updates = history.updates
+    missing = [n for n in ("keys", "features", "critic") if updates is None or getattr(updates, n) is None]
+    if updates is None or missing or history.optimiser is None or not isinstance(updates.learner, PPO):
+        raise InvalidData(
+            f"this history has no updates of PPO to repeat (missing: {', '.join(missing) or 'PPO, or its moments'}): "
+            "record one with mairl expert GAME --record-learning"
+        )
+    ppo = updates.learner
+    if ppo.network.shared:
+        raise Unsupported("agents that share one network cannot be told apart by how it changes: shared=False")
+    policy, critic, after, rollout = (
+        jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array(x) else x, tree)
+        for tree in (history.policies, updates.critic, updates.after, updates.rollout)
     )
-    return begin, record
+    one = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, (policy, critic))
+    empty = ppo.optimiser().init(eqx.filter(one, eqx.is_inexact_array))
+    moments = jax.tree.unflatten(
+        jax.tree.structure(empty), [jnp.asarray(x) for x in jax.tree.leaves(history.optimiser)]
+    )
+    return ppo, PPORecord(
+        before=State(policy, critic, moments),
+        after=after,
+        key=jnp.asarray(updates.keys),
+        rollout=jax.vmap(lambda r: forget(game, r))(rollout),
+        features=jnp.asarray(updates.features),
+    )
 
 
 def forget(game: MarkovGame, rollout: Transition) -> Transition:
     """Play with its observations, without the game's states and the true reward: what an observer has."""
-    return eqx.tree_at(
-        lambda t: (t.state, t.next_state, t.reward),
-        observe(game, rollout),
-        (None, None, None),
-        is_leaf=lambda x: x is None,
-    )
+    return dataclasses.replace(observe(game, rollout), state=None, next_state=None, reward=None, features=None)

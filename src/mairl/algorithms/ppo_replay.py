@@ -6,8 +6,9 @@ Differentiable almost everywhere: not where a ratio enters or leaves the clip. A
 reward only, so that one tangent a feature serves all agents at once.
 
 What is known of the learner besides its policies and their play: `all`, its critic and Adam's moments; the `critic`
-only; or nothing more than the `play`. Moments that are not known are those that the replayed updates leave behind, after
-a first pass over the first rollout that fills them. A critic that is not known is linear in ω (`ops.feature_values`).
+only; or nothing more than the `play`. Moments that are not known are those that the replayed updates leave behind,
+after a first pass over the first rollout that fills them. A critic that is not known is linear in ω
+(`networks.feature_values`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mairl.algorithms.ppo import PPO, State
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.core.policy import Policy
 from mairl.core.transition import Transition
-from mairl.ops.feature_values import FeatureValues
+from mairl.networks.feature_values import FeatureValues
 
 Known = Literal["all", "critic", "play"]
 
@@ -101,7 +102,7 @@ def replay(
 
         steps = (arrays, values if known == "play" else None)
         first = jax.tree.map(lambda x: x[0], steps)
-        empty = ppo._optimiser().init(eqx.filter(learner(first)[1], eqx.is_inexact_array))
+        empty = ppo.optimiser().init(eqx.filter(learner(first)[1], eqx.is_inexact_array))
         filled, _ = carried(empty, first)
         _, after = jax.lax.scan(carried, filled, steps)
     return eqx.combine(after, eqx.filter(record.after, eqx.is_array, inverse=True))

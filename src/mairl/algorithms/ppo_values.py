@@ -8,7 +8,7 @@ import numpy as np
 
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.networks.build import flatten
-from mairl.ops.feature_values import Basis, FeatureValues, feature_values, make_basis
+from mairl.networks.feature_values import Basis, FeatureValues, feature_values, make_basis
 
 UNITS = 8
 """Few: the noise of values costs more than what more of them could express."""

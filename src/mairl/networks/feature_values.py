@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from mairl.networks.build import flat_size, flatten
+from mairl.networks.build import flatten
 
 
 class Basis(eqx.Module):

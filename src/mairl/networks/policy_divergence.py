@@ -42,7 +42,9 @@ def distribution(
         if isinstance(policy, GaussianPolicy):
             mean = policy.net(obs)
             return Distribution(mean=mean, log_std=jnp.broadcast_to(policy.log_std, mean.shape))
-        raise Unsupported(f"the divergence of a {type(policy).__name__} is not known: categorical and Gaussian ones are")
+        raise Unsupported(
+            f"the divergence of a {type(policy).__name__} is not known: categorical and Gaussian ones are"
+        )
 
     run: Any = one
     for _ in range(lead):
@@ -52,26 +54,25 @@ def distribution(
 
 def divergence(real: Distribution, guess: Distribution) -> Float[Array, "*b agent"]:
     """KL(real ‖ guess), in nats."""
-    if real.log_probs is not None:
-        assert guess.log_probs is not None
+    if real.log_probs is not None and guess.log_probs is not None:
         known = jnp.isfinite(real.log_probs)
         apart = jnp.where(known, real.log_probs - guess.log_probs, 0.0)
         return jnp.sum(jnp.where(known, jnp.exp(real.log_probs), 0.0) * apart, axis=-1)
-    assert real.mean is not None and real.log_std is not None and guess.mean is not None and guess.log_std is not None
-    narrower = guess.log_std - real.log_std
-    square = jnp.exp(-2 * narrower) + ((real.mean - guess.mean) * jnp.exp(-guess.log_std)) ** 2
+    (mean, log_std), (guess_mean, guess_log_std) = _normal(real), _normal(guess)
+    narrower = guess_log_std - log_std
+    square = jnp.exp(-2 * narrower) + ((mean - guess_mean) * jnp.exp(-guess_log_std)) ** 2
     return jnp.sum(narrower + 0.5 * (square - 1), axis=-1)
 
 
 def sampled_divergence(key: Key[Array, ""], real: Distribution, guess: Distribution, samples: int):
     """KL(real ‖ guess) of Gaussian policies estimated from `samples` actions, as a check of `divergence`:
     E_{a ~ real}[log real(a) - log guess(a)]."""
-    assert real.mean is not None and real.log_std is not None and guess.mean is not None and guess.log_std is not None
-    noise = jax.random.normal(key, (samples, *real.mean.shape))
-    actions = real.mean + jnp.exp(real.log_std) * noise
+    mean, log_std = _normal(real)
+    actions = mean + jnp.exp(log_std) * jax.random.normal(key, (samples, *mean.shape))
 
-    def log_density(d: Distribution):
-        return jax.scipy.stats.norm.logpdf(actions, d.mean, jnp.exp(d.log_std)).sum(-1)  # type: ignore[arg-type]
+    def log_density(of: Distribution):
+        mean, log_std = _normal(of)
+        return jnp.sum(jax.scipy.stats.norm.logpdf(actions, mean, jnp.exp(log_std)), axis=-1)
 
     return jnp.mean(log_density(real) - log_density(guess), axis=0)
 
@@ -81,5 +82,10 @@ def entropy(of: Distribution) -> Float[Array, "*b agent"]:
     if of.log_probs is not None:
         known = jnp.where(jnp.isfinite(of.log_probs), of.log_probs, 0.0)
         return -jnp.sum(jnp.exp(of.log_probs) * known, axis=-1)
-    assert of.log_std is not None
-    return jnp.sum(of.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
+    return jnp.sum(_normal(of)[1] + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
+
+
+def _normal(of: Distribution) -> tuple[Array, Array]:
+    if of.mean is None or of.log_std is None:
+        raise Unsupported("categorical and Gaussian policies cannot be compared with each other")
+    return of.mean, of.log_std
