@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.descent import adam
+from mairl.algorithms.descent import adam, taking_part_first
 from mairl.algorithms.together import split_games
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
@@ -190,8 +190,7 @@ class PPO(Algorithm):
         all it does not matter whose they are."""
         agents = mask.shape[-1]
         envs = max(1, int(mask.size * self.share / (self.minibatches * agents)))
-        rank = jax.random.uniform(key, (mask.size,)) + jnp.where(mask.reshape(-1), 0.0, 1.0)
-        chosen = jnp.argsort(rank)[: self.minibatches * envs * agents]
+        chosen = taking_part_first(key, mask.reshape(-1), self.minibatches * envs * agents)
         mixed = jax.random.permutation(jax.random.fold_in(key, 1), chosen)
         return mixed.reshape(self.minibatches, envs, agents)
 
@@ -200,7 +199,7 @@ class PPO(Algorithm):
         return Learned(state.policy)
 
     def optimiser(self) -> optax.GradientTransformation:
-        """Adam, of policies and critics together."""
+        """Adam on clipped gradients, for the float arrays of (policy, critic)."""
         steps = self.anneal_updates * self.epochs * self.minibatches
         return adam(self.learning_rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate, eps=1e-5)
 

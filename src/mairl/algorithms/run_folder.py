@@ -42,6 +42,7 @@ class RunFolder:
     """
 
     def __init__(self, out: Path, *, resume: bool, overwrite: bool):
+        out = out.absolute()  # Orbax takes no other.
         self.out = out
         self.partial = out.with_name(out.name + ".partial")
         self.chunks = self.partial / "chunks"
@@ -111,7 +112,7 @@ class RunFolder:
             if extra:
                 host["extra"] = {k: np.asarray(v) for k, v in extra.items()}
             with ocp.PyTreeCheckpointer() as checkpointer:
-                checkpointer.save((temporary / "state").absolute(), host)
+                checkpointer.save(temporary / "state", host)
         if not self.first:
             return
         os.rename(temporary, final)

@@ -114,12 +114,17 @@ def t2(
     seeds: int,
     methods: tuple[str, ...] = (),
     command: str = "",
-    updates: int = INDUCED_UPDATES,
+    quick: bool = False,
 ) -> list[dict[str, Any]]:
     """Grows `t2.json`, one row a method, written as soon as it is known.
 
     What each seed gave lies in `runs/t2`, and is not computed again by a command with the same settings.
+
+    Args:
+        methods: names in `METHODS`; default: all.
+        quick: a tenth of the training on recovered rewards.
     """
+    updates = INDUCED_UPDATES // 10 if quick else INDUCED_UPDATES
     game, cases = make_cases(seeds)
     settings = {
         "learner": describe_config(LEARNER),
@@ -216,3 +221,23 @@ def _levels(runs) -> dict[str, Any] | None:
         }
         for level in runs[0]["levels"]
     }
+
+
+def markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as a table."""
+    lines = [
+        "| method | KL(1a) | KL(1b) | KL(0) | skill 1a | skill 1b | Pearson | cosine | induced return, normalised |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def number(value, form):
+        return "–" if value is None else format(value, form)
+
+    for each in rows:
+        cells = [number(each[k], ".2g") for k in ("kl_1a", "kl_1b", "kl_0")]
+        cells += [number(each[k], ".3f") for k in ("skill_1a", "skill_1b", "pearson", "cosine")]
+        low, high = each["ci95"]
+        earned = number(each["induced_return_normalised"], ".3f")
+        cells.append(earned if low is None else f"{earned} [{low:.3f}, {high:.3f}]")
+        lines.append(f"| {each['method']} | " + " | ".join(cells) + " |")
+    return lines
