@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.core.errors import Unsupported
+from mairl.ops.host_softmax import log_softmax
 
 CLEARLY = 0.05
 """An expert must be above random play by this share of the larger of both returns (in size)."""
@@ -26,12 +27,6 @@ def update_divergence(
     divergence = np.sum(np.exp(real) * (real - guess), axis=-1)
     # Rounding may leave a divergence of 0 a little below it.
     return max(0.0, float(divergence.mean(axis=0) @ visits / visits.sum()))
-
-
-def log_softmax(logits: Float[np.ndarray, "*b action"]) -> Float[np.ndarray, "*b action"]:
-    """Log-probabilities, in nats."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
 
 
 def skill(divergence, reference) -> float | None:
