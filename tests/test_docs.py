@@ -11,7 +11,7 @@ import pytest
 from mairl.algorithms.explain import EXPLAINERS
 from mairl.algorithms.registry import ALGORITHMS, make_algorithm
 from mairl.cli import COMMANDS
-from mairl.games import GAMES, make_game
+from mairl.games import GAMES, HOST_GAMES, make_game
 from mairl.recipes import EXPERTS
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +52,7 @@ def test_everything_listed_can_be_built():
     for name in ALGORITHMS:
         make_algorithm(name)
     for name in GAMES:
-        make_game(name)
+        if name not in HOST_GAMES:  # Their programs may be missing.
+            make_game(name)
     for name in EXPERTS:
         make_game(name)

@@ -11,7 +11,6 @@ is not run again.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -28,6 +27,7 @@ from mairl.data import store
 from mairl.data.collect import play_episodes
 from mairl.games import make_game
 from mairl.recipes import learner_recipe
+from mairl.recipes.sweep import with_fields
 from mairl.reproduce.mamql import demonstrations_for, write_result
 
 GAME, SHARE, SEEDS, EPISODES = "gems-random", 0.35, 2, 500
@@ -49,15 +49,6 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "ma-airl": ADVERSARIAL,
     "bc": [{"learning_rate": r, "weight_decay": w} for r in (3e-4, 1e-3, 3e-3) for w in (0.0, 1e-2)],
 }
-
-
-def with_fields(algorithm, fields: dict[str, Any]):
-    """The algorithm with fields replaced; "ppo.clip" is the field `clip` of its field `ppo`."""
-    for path, value in fields.items():
-        first, _, rest = path.partition(".")
-        inner = getattr(algorithm, first) if rest else None
-        algorithm = dataclasses.replace(algorithm, **{first: with_fields(inner, {rest: value}) if rest else value})
-    return algorithm
 
 
 def measure(name: str, fields: dict[str, Any], folder: Path) -> dict[str, Any]:

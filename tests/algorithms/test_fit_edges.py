@@ -106,7 +106,8 @@ def test_killed_while_finishing_a_run_loses_nothing(demos, tmp_path, monkeypatch
 
 
 def test_unwritten_chunks_are_swept_away(demos, tmp_path, monkeypatch):
-    out = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    out = Path("run")  # as on a command line
     with monkeypatch.context() as patch:
         kill_at_chunk(patch, 0)
         with pytest.raises(Killed):

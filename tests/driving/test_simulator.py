@@ -143,7 +143,7 @@ def test_the_same_actions_give_the_same_play_at_any_batch_size(game):
 def test_rewards_are_features_times_weights(game, worlds):
     state, _ = game.reset_to(0)
     action = game.continuous(following_actions(game, state))
-    after, events = advance(worlds, game.model, game.rules, state, action)
+    after, events, _ = advance(worlds, game.model, game.rules, state, action)
     value = np.asarray(features(worlds, state, after, events))
     driven = np.asarray(worlds.driven[0])
     assert (value[~driven] == 0).all()
@@ -183,7 +183,7 @@ def test_gradients_of_positions_through_eighty_steps_are_finite_differences(worl
     @eqx.filter_jit
     def total(scale):
         def tick(state, action):
-            after, _ = advance(
+            after, *_ = advance(
                 game.worlds,
                 game.model,
                 Rules(at_goal="ignore", at_collision="ignore", at_off_road="ignore", red_lights=False),

@@ -13,9 +13,9 @@ import pytest
 from made_logs import FORMATS, HERE, write
 
 from mairl.core.errors import InvalidData, MissingPackage
+from mairl.core.processes import spread
 from mairl.scenarios import codec, readers, store
 from mairl.scenarios.importing import import_scenarios
-from mairl.scenarios.processes import spread
 
 DATA = next((p / "shared" / "data" for p in Path(__file__).resolve().parents if (p / "shared" / "data").is_dir()), None)
 DATA = Path(os.environ["MAIRL_SHARED_DATA"]) if "MAIRL_SHARED_DATA" in os.environ else DATA

@@ -77,6 +77,34 @@ class Stepping(Walk):
         raise NotImplementedError
 
 
+class Paid(Walk):
+    """Every step pays 1, twice the half that its one feature is."""
+
+    def feature_names(self):
+        return ("half",)
+
+    def features(self, state, actions, next_state):
+        return jnp.full((2, 1), 0.5)
+
+    def feature_weights(self):
+        return np.full((2, 1), 2.0)
+
+
+class WrongWeights(Paid):
+    def feature_weights(self):
+        return np.array([[2.0], [3.0]])
+
+
+class FewWeights(Paid):
+    def feature_weights(self):
+        return np.full(1, 2.0)
+
+
+class ManyFeatures(Paid):
+    def features(self, state, actions, next_state):
+        return jnp.full((2, 3), 0.5)
+
+
 class NoHorizon(Walk):
     horizon: ClassVar[int] = 0
 
@@ -319,6 +347,9 @@ FAULTS = {
     BranchEndsOtherwise: "terminate otherwise than their branch says",
     FlatBranches: r"terminated is bool\(2,\)",
     OddPicture: r"render must return uint8 \[height, width, 3\]",
+    WrongWeights: "features · weights is 1.5 where agent 1 was paid 1, at step 0",
+    FewWeights: r"feature_weights must have shape \(2, 1\)",
+    ManyFeatures: r"features must have shape \(2, 1\) \[agent, feature\], got \(2, 3\)",
     HostTooLong: "not over after 6 steps",
     HostNan: "a reward is not finite at step 3",
 }
@@ -326,6 +357,7 @@ FAULTS = {
 
 def test_a_sound_game_passes():
     check_game(Walk(), KEY)
+    check_game(Paid(), KEY)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)

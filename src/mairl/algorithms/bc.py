@@ -23,7 +23,7 @@ from mairl.algorithms.descent import adam, apply, descend, trainable
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
-from mairl.core.policy import masked
+from mairl.core.policy import Policy, masked
 from mairl.core.spaces import ActionSpace, Discrete
 from mairl.core.transition import Transition, observe
 from mairl.data.demonstrations import Demonstrations
@@ -52,6 +52,7 @@ class BC(Algorithm):
     Attributes:
         learning_rate: of AdamW.
         weight_decay: of AdamW.
+        anneal_steps: gradient steps over which the rate falls to a twentieth; 0 keeps it.
         max_grad_norm: each agent's gradient is clipped to this norm.
         label_smoothing: share of the target that is spread over all allowed actions (discrete only), in [0, 1).
         entropy: weight of the policy's entropy, which is added (nats).
@@ -63,6 +64,7 @@ class BC(Algorithm):
 
     learning_rate: float = eqx.field(static=True, default=1e-3)
     weight_decay: float = eqx.field(static=True, default=1e-4)
+    anneal_steps: int = eqx.field(static=True, default=0)
     max_grad_norm: float = eqx.field(static=True, default=10.0)
     label_smoothing: float = eqx.field(static=True, default=0.0)
     entropy: float = eqx.field(static=True, default=0.0)
@@ -93,20 +95,22 @@ class BC(Algorithm):
         """Makes `updates` steps on the likelihood of `batch` recorded steps each."""
         assert data is not None
 
-        def step(learnt, key):
-            params, opt_state = learnt
+        def step(state, key):
             key_data, key_dropout = jax.random.split(key)
-            steps = observe(game, data.sample(key_data, self.batch))
-            grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(params, steps, key_dropout)
-            return apply(self._optimiser(), params, opt_state, grads), metrics
+            return self.step(state, observe(game, data.sample(key_data, self.batch)), key_dropout)
 
-        learnt = ((state.net, state.log_std), state.opt_state)
-        ((net, log_std), opt_state), metrics = descend(step, learnt, key, self.updates)
+        return descend(step, state, key, self.updates)
+
+    def step(self, state: State, steps: Transition, key) -> tuple[State, Metrics]:
+        """One gradient step on the likelihood of `steps`' actions, `[batch, ...]` with observations."""
+        params = state.net, state.log_std
+        grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(params, steps, key)
+        (net, log_std), opt_state = apply(self._optimiser(), params, state.opt_state, grads)
         return State(net, log_std, opt_state, state.action_space), metrics
 
     def result(self, state: State) -> Learned:
         """The clones; no reward."""
-        return Learned(self._policy(state))
+        return Learned(self.policy(state))
 
     def loss(
         self, params: tuple[PerAgent, Array | None], steps: Transition, key=None
@@ -134,7 +138,8 @@ class BC(Algorithm):
         metrics = {"log_likelihood": jnp.mean(likelihood), "entropy": jnp.mean(entropy)}
         return -jnp.sum(likelihood + self.entropy * entropy), metrics
 
-    def _policy(self, state: State):
+    def policy(self, state: State) -> Policy:
+        """The clones."""
         space = state.action_space
         if isinstance(space, Discrete):
             return CategoricalPolicy(state.net)
@@ -142,7 +147,8 @@ class BC(Algorithm):
         return GaussianPolicy(state.net, jnp.maximum(state.log_std, self.min_log_std), space.low, space.high)
 
     def _optimiser(self) -> optax.GradientTransformation:
-        return adam(self.learning_rate, self.max_grad_norm, weight_decay=self.weight_decay)
+        paced = {"weight_decay": self.weight_decay, "anneal_steps": self.anneal_steps}
+        return adam(self.learning_rate, self.max_grad_norm, **paced)
 
 
 def categorical_terms(

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from mairl.algorithms.base import Metrics
 from mairl.algorithms.clip import clip_by_agent_norm
@@ -46,6 +46,12 @@ def apply(optimiser: optax.GradientTransformation, params: Tree, opt_state: Any,
 def trainable(params: PyTree) -> PyTree:
     """The float arrays of a tree, for an optimiser's `init`."""
     return eqx.filter(params, eqx.is_inexact_array)
+
+
+def taking_part_first(key: Key[Array, ""], mask: Bool[Array, " sample"], count: int) -> Int[Array, " count"]:
+    """Indices of `count` samples at random, those in the mask before others, without repetition."""
+    rank = jax.random.uniform(key, mask.shape) + jnp.where(mask, 0.0, 1.0)
+    return jnp.argsort(rank)[:count]
 
 
 def follow(slow: Tree, fast: Tree, rate: float) -> Tree:

@@ -30,10 +30,12 @@ from mairl.algorithms.base import Algorithm
 from mairl.algorithms.checkpoint import arrays_of, with_arrays
 from mairl.algorithms.host_loop import HostLoop, with_masks
 from mairl.algorithms.progress import Progress
-from mairl.algorithms.run_folder import RunFolder
+from mairl.algorithms.recorder import Recorder
+from mairl.algorithms.run_folder import RunFolder, describe_config
 from mairl.algorithms.scores import evaluate_all, measure
 from mairl.algorithms.select import Best
 from mairl.algorithms.spread import gather, over_seeds, seed_mesh, spread
+from mairl.algorithms.together import Together
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.host import HostGame
@@ -109,6 +111,8 @@ def fit(
     measures: Mapping[str, Callable[[Learned], Array]] | None = None,
     start: Any = None,
     workers: int | None = None,
+    recorder: Recorder | None = None,
+    apart: Literal["seeds", "games"] = "seeds",
     describe: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Fit:
@@ -134,6 +138,10 @@ def fit(
         start: states to begin with instead of fresh ones: another result's `state`, of the same learner and seeds, as
             when training goes on in a game with other options.
         workers: processes that step a host game; default: one per core. 0: this one. The result is the same.
+        recorder: keeps how the policies change; see `mairl.algorithms.recorder`.
+        apart: what several devices share out. "seeds": each device trains its own. "games": all devices, of
+            all processes of `jax.distributed`, train every seed together, each in its share of the games; the
+            processes make the same call, and `out` is on a file system that they share.
         describe: facts to record in `run.json` (command, game id, …).
         progress: show a progress line.
 
@@ -148,6 +156,8 @@ def fit(
     if data is not None:
         data.check_fits(game)
     algorithm.check(game, data)
+    if recorder is not None:
+        recorder.check(algorithm, game, apart)
     data, held = _split(data, held_out)
     if data is not None:
         data = data.observed(game)
@@ -164,6 +174,14 @@ def fit(
                 "device: learn offline (offline=True, or bc)"
             )
         episodes = 0
+    if apart == "games" and host is not None:
+        raise Unsupported('apart="games" deals out games on devices; host games are dealt out to processes (workers)')
+    if apart == "seeds" and jax.process_count() > 1:
+        raise Unsupported(
+            f'{jax.process_count()} processes of jax.distributed would train the same seeds: choose apart="games", or '
+            "start them on their own, each with other seeds"
+        )
+    together = Together.of(collection) if apart == "games" else Together()
     per_iteration = collection.size if collection is not None else 1
     iterations = max(1, math.ceil(budget / per_iteration))
     evaluations = min(evaluations, iterations)
@@ -193,8 +211,9 @@ def fit(
             carry = with_arrays(carry, arrays)
             best.restore(extra, lambda: _results(algorithm, carry))
             spent = rows[-1]["wall_s"] if rows else 0.0
-    mesh = seed_mesh(len(seeds)) if host is None else None
+    mesh = seed_mesh(len(seeds)) if host is None and together.mesh is None else None
     carry, key_loop, key_eval = spread((carry, key_loop, key_eval), mesh)
+    carry, key_loop, common = together.place(carry), together.copied(key_loop), together.copied((game, data))
     bar = Progress(progress, iterations * per_iteration, "updates" if collection is None else "steps")
     start, last_saved, compile_s = time.perf_counter() - float(spent or 0.0), time.perf_counter(), 0.0
     patience = patience if held is not None else None
@@ -208,15 +227,20 @@ def fit(
             first, last = int(edges[chunk]), int(edges[chunk + 1])
             if host is not None and collection is not None:
                 carry, metrics = host.run_chunk(
-                    algorithm, data, key_loop, carry, first, last - first, names, _update_one
+                    algorithm, data, key_loop, carry, first, last - first, names, _update_one, recorder
+                )
+            elif recorder is not None:
+                carry, metrics = recorder.run_chunk(
+                    algorithm, game, data, key_loop, carry, first, last - first, names, _update_one
                 )
             else:
-                shared = (algorithm, game, data, key_loop, jnp.asarray(first))
-                carry, metrics = _run_chunk(shared, carry, last - first, names, mesh)
+                shared = (algorithm, *common, key_loop, together.copied(jnp.asarray(first)))
+                with together.context():
+                    carry, metrics = _run_chunk(shared, carry, last - first, names, mesh)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before
-            learned = _results(algorithm, carry)
+            learned = together.whole(_results(algorithm, carry))
             measured = evaluate_all(learned, game, held, key_eval, chunk, episodes, mesh, host)
             learned = gather(learned, mesh)
             measured |= {name: np.asarray(measure(f, learned)) for name, f in (measures or {}).items()}
@@ -228,15 +252,15 @@ def fit(
             bar.show(last * per_iteration, part)
             final = chunk == evaluations - 1 or (patience is not None and best.stale >= patience)
             if folder is not None:
-                due = final or time.perf_counter() - last_saved >= checkpoint_seconds
-                folder.write_chunk(chunk, part, (arrays_of(carry), best.extra()) if due else None)
+                due = together.agree(final or time.perf_counter() - last_saved >= checkpoint_seconds)
+                folder.write_chunk(chunk, part, (arrays_of(together.whole(carry)), best.extra()) if due else None)
                 last_saved = time.perf_counter() if due else last_saved
     finally:
         bar.close()
         if host is not None:
             host.close()
     failures = _failures(seeds, carry, names, per_iteration)
-    carry = gather(carry, mesh)
+    carry = together.whole(gather(carry, mesh))
     result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
     if folder is not None:
         facts = {
@@ -251,19 +275,6 @@ def fit(
         }
         folder.finish(result.learned, rows, facts)
     return result
-
-
-def describe_config(value: Any) -> Any:
-    """A configuration (nested frozen dataclasses and modules) as plain JSON-able data."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: describe_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [describe_config(v) for v in value]
-    if isinstance(value, dict):
-        return {k: describe_config(v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def _split(data, held_out):

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm, Collection
+from mairl.algorithms.recorder import Recorder
 from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame
 from mairl.core.policy import Policy
@@ -67,6 +68,7 @@ class HostLoop:
         iterations: int,
         names: tuple[str, ...],
         update_one: UpdateOne,
+        recorder: Recorder | None = None,
     ) -> tuple[Any, dict[str, np.ndarray]]:
         """Plays and updates; returns the carry and each metric's mean over the chunk, `[seed]`."""
         assert self._play is not None
@@ -80,7 +82,10 @@ class HostLoop:
             progress, rollout = play_host(self._play, policy, progress, key_loop, key_play, collection.num_steps)
             rollout = jax.tree.map(jnp.asarray, rollout)
             shared = (algorithm, self.game, data, key_update, rollout, jnp.asarray(iteration))
+            before = recorder.before(iteration, carry.state) if recorder is not None else None
             carry, value = _update(shared, carry, names, update_one)
+            if recorder is not None and before is not None:
+                recorder.keep(iteration, before, key_update, rollout, carry.state)
             values.append(value)
         played = np.stack([np.asarray(v) for v in values]).astype(np.float64)
         finite = np.isfinite(played)

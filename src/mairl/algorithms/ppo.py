@@ -20,7 +20,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mairl.algorithms.base import Algorithm, Collection, Metrics
-from mairl.algorithms.descent import adam
+from mairl.algorithms.descent import adam, taking_part_first
+from mairl.algorithms.together import split_games
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -104,7 +105,7 @@ class PPO(Algorithm):
             log_std = jnp.full((rows, space.size), self.initial_log_std)
             policy = GaussianPolicy(net, log_std, space.low, space.high)
         critic = per_agent_network(game, 1, self.network, key_critic)
-        opt_state = self._optimiser().init(eqx.filter((policy, critic), eqx.is_inexact_array))
+        opt_state = self.optimiser().init(eqx.filter((policy, critic), eqx.is_inexact_array))
         return State(policy, critic, opt_state)
 
     def behaviour(self, state: State) -> Policy:
@@ -132,8 +133,9 @@ class PPO(Algorithm):
         def minibatch(carry, chosen):
             arrays, opt_state = carry
             part = jax.tree.map((lambda x: x[:, chosen]) if not self.share else (lambda x: x[chosen][None]), batch)
+            part = split_games(part, axis=1)
             grads, metrics = jax.grad(lambda a: self.loss(*eqx.combine(a, static), *part), has_aux=True)(arrays)
-            updates, opt_state = self._optimiser().update(grads, opt_state, arrays)
+            updates, opt_state = self.optimiser().update(grads, opt_state, arrays)
             return (optax.apply_updates(arrays, updates), opt_state), metrics
 
         def epoch(carry, key):
@@ -188,8 +190,7 @@ class PPO(Algorithm):
         all it does not matter whose they are."""
         agents = mask.shape[-1]
         envs = max(1, int(mask.size * self.share / (self.minibatches * agents)))
-        rank = jax.random.uniform(key, (mask.size,)) + jnp.where(mask.reshape(-1), 0.0, 1.0)
-        chosen = jnp.argsort(rank)[: self.minibatches * envs * agents]
+        chosen = taking_part_first(key, mask.reshape(-1), self.minibatches * envs * agents)
         mixed = jax.random.permutation(jax.random.fold_in(key, 1), chosen)
         return mixed.reshape(self.minibatches, envs, agents)
 
@@ -197,7 +198,8 @@ class PPO(Algorithm):
         """The policies; no reward."""
         return Learned(state.policy)
 
-    def _optimiser(self) -> optax.GradientTransformation:
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam on clipped gradients, for the float arrays of (policy, critic)."""
         steps = self.anneal_updates * self.epochs * self.minibatches
         return adam(self.learning_rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate, eps=1e-5)
 

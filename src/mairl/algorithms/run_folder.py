@@ -7,10 +7,12 @@
     RUN/run.json  metrics.parquet  learned/      once complete
 
 A chunk is written under a temporary name and renamed, so its metrics and its checkpoint appear together or not at all.
+Where several processes train together, the first one writes; all of them call, and see the same file system.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -21,10 +23,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mairl.algorithms.together import wait_for_all
 from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
 
@@ -38,10 +42,12 @@ class RunFolder:
     """
 
     def __init__(self, out: Path, *, resume: bool, overwrite: bool):
+        out = out.absolute()  # Orbax takes no other.
         self.out = out
         self.partial = out.with_name(out.name + ".partial")
         self.chunks = self.partial / "chunks"
         self.overwrite = overwrite
+        self.first = jax.process_index() == 0
         if out.exists() and not overwrite:
             raise InvalidData(f"{out} exists: choose another folder, or overwrite it on purpose (--overwrite)")
         if self.partial.exists() and not resume:
@@ -49,23 +55,22 @@ class RunFolder:
                 raise InvalidData(
                     f"{self.partial} holds an unfinished run: go on with --resume, or start anew with --overwrite"
                 )
-            shutil.rmtree(self.partial)
-        self.chunks.mkdir(parents=True, exist_ok=True)
+            if self.first:
+                shutil.rmtree(self.partial)
+        wait_for_all("run folder looked at")
+        if self.first:
+            self.chunks.mkdir(parents=True, exist_ok=True)
+        wait_for_all("run folder ready")
 
     def restore(self, like: dict[str, Any]):
         """The newest checkpoint: (chunks done, their rows, arrays, extra arrays), or None. Later parts are dropped."""
-        for unfinished in self.chunks.glob("*.partial"):
-            shutil.rmtree(unfinished)
+        if self.first:
+            self._drop_unfinished()
+        wait_for_all("unfinished chunks dropped")
         parts = sorted(p for p in self.chunks.iterdir() if p.is_dir())
-        with_state = [p for p in parts if (p / "state").is_dir()]
-        if not with_state:
-            for part in parts:
-                shutil.rmtree(part)
+        if not parts:
             return None
-        newest = with_state[-1]
-        for part in parts:
-            if part.name > newest.name:
-                shutil.rmtree(part)
+        newest = parts[-1]
         import orbax.checkpoint as ocp
 
         with ocp.PyTreeCheckpointer() as checkpointer:
@@ -78,15 +83,27 @@ class RunFolder:
                 f"{newest} was written with another configuration, game or number of seeds: resume with the same "
                 "command, or start anew with --overwrite"
             )
-        rows = [row for p in parts if p.name <= newest.name for row in pq.read_table(p / "metrics.parquet").to_pylist()]
+        rows = [row for p in parts for row in pq.read_table(p / "metrics.parquet").to_pylist()]
         return int(newest.name) + 1, rows, arrays, saved.get("extra") or {}
+
+    def _drop_unfinished(self) -> None:
+        """Whatever is younger than the newest checkpoint."""
+        for unfinished in self.chunks.glob("*.partial"):
+            shutil.rmtree(unfinished)
+        parts = sorted(p for p in self.chunks.iterdir() if p.is_dir())
+        newest = max((p.name for p in parts if (p / "state").is_dir()), default="")
+        for part in parts:
+            if part.name > newest:
+                shutil.rmtree(part)
 
     def write_chunk(self, chunk: int, rows: list[dict], checkpoint: tuple[dict, dict] | None) -> None:
         """Writes one part, with a checkpoint if given; older checkpoints are deleted once the new one is in place."""
         final = self.chunks / f"{chunk:05d}"
         temporary = final.with_name(final.name + ".partial")
-        temporary.mkdir()
-        write_rows(rows, temporary / "metrics.parquet")
+        if self.first:
+            temporary.mkdir()
+            write_rows(rows, temporary / "metrics.parquet")
+        wait_for_all("chunk begun")
         if checkpoint is not None:
             import orbax.checkpoint as ocp
 
@@ -95,7 +112,9 @@ class RunFolder:
             if extra:
                 host["extra"] = {k: np.asarray(v) for k, v in extra.items()}
             with ocp.PyTreeCheckpointer() as checkpointer:
-                checkpointer.save((temporary / "state").absolute(), host)
+                checkpointer.save(temporary / "state", host)
+        if not self.first:
+            return
         os.rename(temporary, final)
         write_tensorboard(rows, self.partial / "tensorboard", f".{final.name}")
         if checkpoint is not None:
@@ -105,6 +124,11 @@ class RunFolder:
 
     def finish(self, learned: Learned, rows: list[dict], facts: dict[str, Any]) -> None:
         """Writes the result and lets the run appear. Checkpoints go last: killed here, a run resumes here."""
+        if self.first:
+            self._finish(learned, rows, facts)
+        wait_for_all("run finished")
+
+    def _finish(self, learned: Learned, rows: list[dict], facts: dict[str, Any]) -> None:
         result = self.partial / "result"
         if result.exists():
             shutil.rmtree(result)
@@ -147,6 +171,19 @@ def write_tensorboard(rows: list[dict], folder: Path, suffix: str = "") -> None:
         writer.close()
 
 
+def describe_config(value: Any) -> Any:
+    """A configuration (nested frozen dataclasses and modules) as plain JSON-able data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: describe_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [describe_config(v) for v in value]
+    if isinstance(value, dict):
+        return {k: describe_config(v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
 def provenance() -> dict[str, Any]:
     """Where, when and with what a result was made: versions, commit (if in a checkout), machine, date."""
     packages = ("mairl", "jax", "jaxlib", "equinox", "optax", "numpy")
@@ -160,8 +197,6 @@ def provenance() -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Processor, cores and devices, in words."""
-    import jax
-
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as info:

@@ -58,18 +58,20 @@ def rate(
 
     def play(key, first, arrays):
         own: Driving = eqx.combine(arrays, static)
+        unused = jax.random.key(0)  # Driving is deterministic.
         index = (first + jnp.arange(each)) % len(own.worlds)
 
-        def tick(carry, key):
+        def tick(carry, actions):
             state, _ = carry
-            actions = jax.random.randint(key, (each, own.num_agents), 0, choices, jnp.int32)
-            state, step = jax.vmap(lambda s, a: own.step(key, s, a))(state, actions)
+            state, step = jax.vmap(lambda s, a: own.step(unused, s, a))(state, actions)
             return (state, step.obs if look else None), (jnp.sum(step.reward), jnp.sum(step.mask))
 
         def episode(carry, key):
             state, obs = jax.vmap(own.reset_to)(index)
             first = (state, obs if look else None)
-            carry, (paid, active) = jax.lax.scan(tick, first, jax.random.split(key, STEPS - 1))
+            # Drawn for the whole episode: the draws of one step are too few to be made at full speed.
+            actions = jax.random.randint(key, (STEPS - 1, each, own.num_agents), 0, choices, jnp.int32)
+            carry, (paid, active) = jax.lax.scan(tick, first, actions)
             return carry, (jnp.sum(paid), jnp.sum(active))
 
         state, obs = jax.vmap(own.reset_to)(index)

@@ -11,6 +11,7 @@ COMMANDS = {
     "list": "games, algorithms, recipes",
     "expert": "train an expert (or take the one that ships) and record demonstrations",
     "learn": "learn rewards and policies from demonstrations",
+    "sweep": "configurations of a learner side by side, ranked by held-out likelihood",
     "evaluate": "returns, behaviour, reward distances and equilibrium gap of a run, with intervals",
     "transfer": "train fresh agents on a run's recovered reward only",
     "data": "import, export, describe and validate recordings",

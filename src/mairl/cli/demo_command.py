@@ -91,7 +91,7 @@ def emit_driving(
     from mairl.cli.learn_command import Learn
     from mairl.cli.learn_command import run as learn
     from mairl.metrics.evaluate import read_run
-    from mairl.recipes.driving import DrivingRecipe
+    from mairl.recipes.driving import CLONING
     from mairl.report.driving_player import write_rollouts
     from mairl.report.html import write_report
 
@@ -101,7 +101,7 @@ def emit_driving(
     say(f"2 of 3  cloning the logs, {seeds} seeds side by side")
     shutil.rmtree(out.with_name(out.name + ".partial"), ignore_errors=True)
     options = Learn(demos=demos, out=out, seeds=seeds, evaluations=4, overwrite=True)
-    learn(options, "bc", DrivingRecipe().copying, budget, shlex.join(["mairl", "demo", "--game", game]))
+    learn(options, "bc", CLONING, budget, shlex.join(["mairl", "demo", "--game", game]))
     say("3 of 3  measuring, and drawing")
     result = evaluate_run(out, episodes=32)
     page = write_report(out)

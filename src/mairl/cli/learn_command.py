@@ -7,12 +7,14 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import jax
 import tyro
 
 from mairl.algorithms.base import Algorithm
 from mairl.algorithms.explain import EXPLAINERS
 from mairl.algorithms.fit import fit
 from mairl.algorithms.registry import ALGORITHMS, make_algorithm
+from mairl.algorithms.together import join_processes
 from mairl.cli.output import emit
 from mairl.core.errors import InvalidData
 from mairl.data import store
@@ -41,6 +43,8 @@ class Learn:
         patience: stop after this many evaluations without a better held-out likelihood.
         resume: go on from an interrupted run.
         overwrite: replace an existing run.
+        apart: what several devices share out: "seeds", or the "games" of one training, over all processes too (see
+            docs/scale.md).
         report: write report.html into the run.
         json: print one JSON object.
         quiet: no progress line.
@@ -60,6 +64,7 @@ class Learn:
     patience: int | None = None
     resume: bool = False
     overwrite: bool = False
+    apart: Literal["seeds", "games"] = "seeds"
     report: bool = True
     json: bool = False
     quiet: bool = False
@@ -85,7 +90,8 @@ def run(options: Learn, name: str, algorithm: Algorithm, budget: int, command: s
         out=options.out,
         resume=options.resume,
         overwrite=options.overwrite,
-        progress=not options.quiet,
+        apart=options.apart,
+        progress=not options.quiet and jax.process_index() == 0,
         describe={
             "algorithm_id": name,
             "game": game_name,
@@ -138,11 +144,14 @@ def main(argv: list[str]) -> None:
     entry.__annotations__ = {"options": Annotated[Learn, bare], "algorithm": Annotated[kind, bare]}
     options, algorithm = tyro.cli(entry, args=rest, prog=f"mairl learn {name}")
     command = shlex.join(["mairl", "learn", *argv])
+    join_processes()
     if options.budget is not None and "anneal" in {f.name for f in dataclasses.fields(algorithm)}:
         again, budget = learner_recipe(name, _game_of(rest), options.budget)
         if getattr(algorithm, "anneal", 0):
             algorithm = dataclasses.replace(algorithm, anneal=getattr(again, "anneal", 0))
     summary = run(options, name, algorithm, options.budget or budget, command)
+    if jax.process_index() > 0:
+        return
     lines = [f"{options.out}: {name} on {summary['game']}, {len(summary['seeds'])} seed(s)"]
     for label, column in (
         ("return, mean per agent", "return/agent_mean"),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from mairl.core.errors import Unsupported
 from mairl.core.spaces import ActionSpace, Discrete
 
 State = Any
@@ -109,6 +110,27 @@ class MarkovGame(eqx.Module):
         next_state, timestep = self.step(key, state, actions)
         branch = jax.tree.map(lambda x: x[None], next_state)
         return branch, timestep.terminated[None], jnp.ones(1)
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of known features in which the reward is linear; none by default. See `features`."""
+        return ()
+
+    def features(self, state: State, actions: Array, next_state: State) -> Float[Array, "agent feature"]:
+        """φ of a step, so that the reward of agent i is φ_i · ω_i; ω is `feature_weights`.
+
+        Raises:
+            Unsupported: no such features are known, or they cannot be told from the states (of a host game they come
+                with the play: `mairl.core.transition.features`).
+        """
+        raise Unsupported(f"{type(self).__name__} knows no features in which its reward is linear")
+
+    def feature_weights(self) -> Float[np.ndarray, "agent feature"]:
+        """ω, the true weights of `features`.
+
+        Raises:
+            Unsupported: no such features are known.
+        """
+        raise Unsupported(f"{type(self).__name__} knows no features in which its reward is linear")
 
     def agent_names(self) -> tuple[str, ...]:
         """Names used by adapters and reports."""

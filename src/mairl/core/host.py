@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame, State, TimeStep
@@ -33,7 +33,8 @@ class HostState(eqx.Module):
 
 
 class HostStep(NamedTuple):
-    """What one environment showed, as NumPy arrays with an agent axis: after `reset` the last four mean nothing.
+    """What one environment showed, as NumPy arrays with an agent axis. After `reset` what stands after `present`
+    means nothing.
 
     Attributes:
         obs, action_mask: as in `HostState`.
@@ -42,6 +43,7 @@ class HostStep(NamedTuple):
         terminated: `[agent]` has terminated, now or before.
         truncated: the episode is over although not all agents have terminated.
         over: the episode is over.
+        features: `[agent, feature]` float32 of the step (see `MarkovGame.features`), or None.
     """
 
     obs: np.ndarray
@@ -51,6 +53,7 @@ class HostStep(NamedTuple):
     terminated: np.ndarray
     truncated: np.ndarray
     over: np.ndarray
+    features: np.ndarray | None = None
 
 
 class HostEnv(Protocol):
@@ -90,6 +93,7 @@ class HostGame(MarkovGame):
         static_mask: `[agent][action]` actions that an agent has at all, where agents differ; else None.
         make: builds one environment. It is sent to worker processes, so it must be picklable to use them.
         title: what the game is called in messages.
+        weights: of the features that each step shows, by name, `(name, (of each agent))`; () where it shows none.
     """
 
     num_agents: int = eqx.field(static=True)
@@ -101,6 +105,7 @@ class HostGame(MarkovGame):
     static_mask: tuple[tuple[bool, ...], ...] | None = eqx.field(static=True)
     make: Callable[[], HostEnv] = eqx.field(static=True)
     title: str = eqx.field(static=True)
+    weights: tuple[tuple[str, tuple[float, ...]], ...] = eqx.field(static=True, default=())
     pure = False
 
     def reset(self, key: Key[Array, ""]) -> tuple[State, PyTree[Array]]:
@@ -125,6 +130,16 @@ class HostGame(MarkovGame):
         spec: Any = jax.tree.map(lambda s: jax.ShapeDtypeStruct((n, *s.shape), s.dtype), self.observation_spec)
         mask = jax.ShapeDtypeStruct((n, space.n), jnp.bool_) if self.has_masks and isinstance(space, Discrete) else None
         return HostState(spec, mask)  # type: ignore[arg-type]
+
+    def feature_names(self) -> tuple[str, ...]:
+        """See `MarkovGame.feature_names`."""
+        return tuple(name for name, _ in self.weights)
+
+    def feature_weights(self) -> Float[np.ndarray, "agent feature"]:
+        """See `MarkovGame.feature_weights`."""
+        if not self.weights:
+            return super().feature_weights()
+        return np.array([weights for _, weights in self.weights]).T
 
     def agent_names(self) -> Sequence[str]:  # type: ignore[override]
         """As the environment calls them."""

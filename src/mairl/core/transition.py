@@ -28,6 +28,7 @@ class Transition(eqx.Module):
         obs, next_obs: leaves `[*b, agent, ...]`; None until `observe` fills them.
         action_mask: `[*b, agent, action]` allowed actions; None when all are. `next_action_mask` after the step.
         reward: `[*b, agent]` the true reward. Learners of rewards never read it; experts and metrics do.
+        features: `[*b, agent, feature]` as a host game showed them (see `features`); else None.
     """
 
     actions: Array
@@ -41,6 +42,7 @@ class Transition(eqx.Module):
     action_mask: Bool[Array, "*b agent action"] | None = None
     next_action_mask: Bool[Array, "*b agent action"] | None = None
     reward: Float[Array, "*b agent"] | None = None
+    features: Float[Array, "*b agent feature"] | None = None
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -71,9 +73,23 @@ def observe(game: MarkovGame, transition: Transition) -> Transition:
     )
 
 
+def features(game: MarkovGame, transition: Transition) -> Float[Array, "*b agent feature"]:
+    """The features of recorded steps, in which the true reward is linear (`MarkovGame.features`).
+
+    Raises:
+        Unsupported: the game knows none.
+    """
+    if transition.features is not None:
+        return transition.features
+    measure = game.features
+    for _ in transition.batch_shape:
+        measure = jax.vmap(measure)
+    return measure(transition.state, transition.actions, transition.next_state)
+
+
 def hide_reward(transition: Transition) -> Transition:
-    """The same steps without the true reward: what a learner of rewards may keep."""
-    return eqx.tree_at(lambda t: t.reward, transition, None, is_leaf=lambda x: x is None)
+    """The same steps without the true reward and its features: what a learner of rewards may keep."""
+    return dataclasses.replace(transition, reward=None, features=None)
 
 
 def joined(first: Transition, second: Transition) -> Transition:

@@ -30,6 +30,7 @@ def step_zeros(game: MarkovGame, *lead: int, paid: bool = False) -> Transition:
     agents, space = game.num_agents, game.action_space
     shape = (agents,) if isinstance(space, Discrete) else (agents, space.size)
     dtype = jnp.int32 if isinstance(space, Discrete) else jnp.float32
+    shown = len(game.feature_names()) if isinstance(game, HostGame) else 0
 
     def state():
         return jax.tree.map(lambda s: jnp.zeros((*lead, *s.shape), s.dtype), game.state_spec())
@@ -42,6 +43,7 @@ def step_zeros(game: MarkovGame, *lead: int, paid: bool = False) -> Transition:
         state=state(),
         next_state=state(),
         reward=jnp.zeros((*lead, agents)) if paid else None,
+        features=jnp.zeros((*lead, agents, shown)) if paid and shown else None,
     )
 
 

@@ -115,6 +115,7 @@ def play_host(
                 state=HostState(now.obs, now.action_mask),
                 next_state=HostState(seen.obs, seen.action_mask),  # type: ignore[arg-type]
                 reward=seen.reward,  # type: ignore[arg-type]
+                features=seen.features,  # type: ignore[arg-type]
             )
         )
         log, elapsed, episode = now.log, now.elapsed.copy(), now.episode.copy()
@@ -138,9 +139,12 @@ def play_host(
 
 @dataclasses.dataclass
 class HostEpisode:
-    """One whole episode. Lists over time; `obs`, `masks` one longer; empty unless kept."""
+    """One whole episode. Lists over time; `obs`, `masks` one longer; empty unless kept.
+
+    `returns` and `features` are sums over its steps, `[agent]` and `[agent, feature]` (0 where the game shows none)."""
 
     returns: np.ndarray
+    features: Any = 0.0
     length: int = 0
     obs: list = dataclasses.field(default_factory=list)
     masks: list = dataclasses.field(default_factory=list)
@@ -158,6 +162,8 @@ class HostEpisode:
     def add(self, seen: HostStep, k: int, actions: np.ndarray, present: np.ndarray, keep: bool) -> None:
         """Adds one step, entry `k` of `seen`."""
         self.returns = self.returns + np.where(present, seen.reward[k], 0.0)
+        if seen.features is not None:
+            self.features = self.features + np.where(present[:, None], seen.features[k], 0.0)
         self.length += 1
         if keep:
             self.begin(seen, k)

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from mairl.core.errors import InvalidGame, MairlError
+from mairl.core.host import HostStep
 
-_FIELDS = 7
+_FIELDS = len(HostStep._fields)
 _UNGUARDED = 97
 
 

@@ -13,15 +13,41 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, PyTree, UInt32
 
 from mairl.core.errors import InvalidData
 from mairl.core.folders import put_in_place
+from mairl.core.learned import Learned
 from mairl.core.serialise import decode, encode
+from mairl.core.transition import Transition
 from mairl.data import store
 from mairl.data.demonstrations import Demonstrations, Metadata
 
 FORMAT = 1
+
+
+class Updates(eqx.Module):
+    """The update that began at each snapshot, with what is needed to repeat it. Leaves `[step, ...]`.
+
+    Snapshots may be further apart than one update; `after` is always what this one update led to.
+
+    Attributes:
+        rollout: the play that it learned from, `[step, time, env, ...]`, with true rewards.
+        after: parameters of the joint policy right after it, like `LearningHistory.policies`.
+        keys: `[step, word]` data of the random key that was handed to it.
+        features: `[step, time, env, agent, feature]` of the play, in which rewards are linear, or None.
+        log_prob: `[step, time, env, agent]` of the play's actions under the snapshot, or None.
+        critic: parameters of the critics before it, leaves `[step, agent, ...]`, or None.
+        learner: its configuration, an `Algorithm`, or None.
+    """
+
+    rollout: Transition
+    after: PyTree[Any]
+    keys: UInt32[np.ndarray, "step word"] | None = None
+    features: Float[np.ndarray, "step time env agent feature"] | None = None
+    log_prob: Float[np.ndarray, "step time env agent"] | None = None
+    critic: PyTree[Any] | None = None
+    learner: Any = None
 
 
 class LearningHistory(eqx.Module):
@@ -34,12 +60,14 @@ class LearningHistory(eqx.Module):
             logits `[step, agent, state, action]`.
         trajectories: what each snapshot did, one recording a step, or ().
         optimiser: the optimiser's state before each step, leaves `[step, ...]`, or None.
+        updates: what was done at each snapshot, as recorded by `fit`, or None.
         metadata: where the history comes from.
     """
 
     policies: PyTree[Any] | None = None
     trajectories: tuple[Demonstrations, ...] = ()
     optimiser: PyTree[Any] | None = None
+    updates: Updates | None = None
     metadata: Metadata = eqx.field(static=True, default=Metadata())
 
     @property
@@ -64,6 +92,7 @@ class LearningHistory(eqx.Module):
             cut(self.policies),
             trajectories=self.trajectories[which],
             optimiser=cut(self.optimiser),
+            updates=cut(self.updates),
             metadata=self.metadata,
         )
 
@@ -88,6 +117,7 @@ def learning_history(
     *,
     trajectories: Sequence[Demonstrations] = (),
     optimiser: PyTree[Any] | None = None,
+    updates: Updates | None = None,
     metadata: Metadata = Metadata(),
 ) -> LearningHistory:
     """Checks snapshots, on the host.
@@ -96,7 +126,7 @@ def learning_history(
         InvalidData: neither policies nor trajectories, fewer than two snapshots, axes of different lengths, values
             that are not finite.
     """
-    policies, optimiser = (jax.tree.map(np.asarray, tree) for tree in (policies, optimiser))
+    policies, optimiser, updates = (jax.tree.map(np.asarray, tree) for tree in (policies, optimiser, updates))
     leaves = jax.tree_util.tree_leaves_with_path(policies)
     if not leaves and not trajectories:
         raise InvalidData("a learning history needs policies, trajectories, or both: got neither")
@@ -108,7 +138,7 @@ def learning_history(
     if len({leaf.shape[:2] for _, leaf in leaves}) > 1:
         shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
         raise InvalidData(f"policies differ in their first two axes, [step, agent]: {shapes}; stack the same snapshots")
-    history = LearningHistory(policies, tuple(trajectories), optimiser, metadata)
+    history = LearningHistory(policies, tuple(trajectories), optimiser, updates, metadata)
     count = history.num_snapshots
     if count < 2:
         raise InvalidData(f"{count} snapshot: what agents want shows in how they change; give two or more")
@@ -122,11 +152,18 @@ def learning_history(
         if leaf.shape[:1] != (count,):
             raise InvalidData(f"{name} has shape {leaf.shape}: give the state before each of {count} snapshots")
         _finite(name, leaf)
+    if updates is not None:
+        _check_updates(updates, policies, count)
     return history
 
 
-def save_history(history: LearningHistory, path: str | Path, *, overwrite: bool = False) -> None:
+def save_history(
+    history: LearningHistory, path: str | Path, *, overwrite: bool = False, expert: Learned | None = None
+) -> None:
     """Writes a folder that appears only when complete: `history.json`, `arrays.npz` and a store for each recording.
+
+    Args:
+        expert: what was learned in the end, to be saved beside it in `expert/`.
 
     Raises:
         InvalidData: `path` exists and `overwrite` is not set.
@@ -147,11 +184,14 @@ def save_history(history: LearningHistory, path: str | Path, *, overwrite: bool 
         "metadata": encode(history.metadata, arrays, "metadata"),
         "policies": encode(history.policies, arrays, "policies"),
         "optimiser": encode(history.optimiser, arrays, "optimiser"),
+        "updates": encode(history.updates, arrays, "updates"),
     }
     np.savez_compressed(partial / "arrays.npz", **arrays)  # type: ignore[arg-type]
     (partial / "history.json").write_text(json.dumps(facts, indent=1))
     for k, data in enumerate(history.trajectories):
         store.save(data, partial / "trajectories" / f"{k:05d}")
+    if expert is not None:
+        expert.save(partial / "expert")
     put_in_place(partial, path)
 
 
@@ -169,7 +209,9 @@ def load_history(path: str | Path) -> LearningHistory:
         # From memory: NumPy leaves the file open where it turns out to be damaged.
         with np.load(io.BytesIO((path / "arrays.npz").read_bytes()), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        trees = {name: decode(facts[name], arrays, np.asarray) for name in ("policies", "optimiser", "metadata")}
+        names = ("policies", "optimiser", "updates", "metadata")
+        # Histories without updates may have been written before there was a place for them.
+        trees = {name: decode(facts.get(name), arrays, np.asarray) for name in names}
         recordings = int(facts["recordings"])
     except FileNotFoundError as error:
         raise InvalidData(f"{error.filename} is missing: is {path} a complete learning history?") from error
@@ -177,6 +219,23 @@ def load_history(path: str | Path) -> LearningHistory:
         raise InvalidData(f"{path} is damaged ({' '.join(str(error).split())[:160]}): write it again") from error
     trajectories = [store.load(path / "trajectories" / f"{k:05d}") for k in range(recordings)]
     return learning_history(trees.pop("policies"), trajectories=trajectories, **trees)
+
+
+def _check_updates(updates: Updates, policies: PyTree[Any] | None, count: int) -> None:
+    shapes = [leaf.shape for leaf in jax.tree.leaves(policies)]
+    after = [leaf.shape for leaf in jax.tree.leaves(updates.after)]
+    if not shapes or after != shapes:
+        raise InvalidData(f"updates led to policies of shapes {after}, the snapshots have {shapes}: stack the same")
+    lead = (count, *updates.rollout.truncated.shape[1:])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+        name = f"updates{jax.tree_util.keystr(path)}"
+        if leaf.shape[:1] != (count,):
+            raise InvalidData(f"{name} has shape {leaf.shape}: give one entry for each of {count} snapshots")
+        _finite(name, leaf)
+    for name in ("features", "log_prob"):
+        leaf = getattr(updates, name)
+        if leaf is not None and leaf.shape[:3] != lead:
+            raise InvalidData(f"updates.{name} has shape {leaf.shape}, the play [step, time, env] {lead}")
 
 
 def _finite(name: str, leaf: np.ndarray) -> None:

@@ -318,9 +318,8 @@ class Grid:
 
     def continuous(self, action: Int[Array, "*b"]) -> Float[Array, "*b size"]:
         """The continuous action of each index; the last component varies fastest."""
-        parts = jnp.unravel_index(action, self.bins)
-        values = [jnp.asarray(v, jnp.float32)[part] for v, part in zip(self.values(), parts, strict=True)]
-        return jnp.stack(values, -1)
+        every = np.stack(np.meshgrid(*self.values(), indexing="ij"), -1).reshape(self.num_actions, -1)
+        return jnp.asarray(every, jnp.float32)[action]
 
     def nearest(self, action: Float[Array, "*b size"]) -> Int[Array, "*b"]:
         """The index whose continuous action is nearest in every component."""

@@ -15,7 +15,7 @@ from mairl.core.game import MarkovGame, TimeStep
 from mairl.core.spaces import ActionSpace, Box, Discrete
 from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
 from mairl.driving.observe import SMALL, Sight, observe
-from mairl.driving.rewards import RewardWeights, features, weights_of
+from mairl.driving.rewards import RewardWeights, rewards, weights_of
 from mairl.driving.simulator import Rules, State, advance, start
 from mairl.driving.world import Worlds
 
@@ -101,12 +101,12 @@ class Driving(MarkovGame):
     def step(self, key: Key[Array, ""], state: State, actions: Array) -> tuple[State, TimeStep]:
         """See `MarkovGame.step`. `info` has what happened: `mairl.driving.simulator.EVENTS`."""
         took_part = self.taking_part(state)
-        after, events = advance(self.worlds, self.model, self.rules, state, self.continuous(actions))
+        after, events, near = advance(self.worlds, self.model, self.rules, state, self.continuous(actions))
         on = self.taking_part(after)
         over = ~jnp.any(on)
-        value = features(self.worlds, state, after, events) @ self.reward.vector()
+        value = rewards(self.worlds, self.reward, state, after, events)
         return after, TimeStep(
-            obs=self.observe(after),
+            obs=observe(self.worlds, self.sight, after, self.horizon, near),
             reward=value,
             terminated=~on,
             truncated=(after.time - self.worlds.start[after.world] >= self.horizon) & ~over,

@@ -90,8 +90,8 @@ def nearest_side(
     distance = jnp.where(positive, jnp.sqrt(jnp.where(positive, least, 1.0)), 0.0)
     rounding = 1e-6 * (jnp.abs(x) + jnp.abs(y) + half)
     nearest = there & (square <= (distance[..., None] + rounding) ** 2)
-    left = jnp.max(jnp.where(nearest, side, 0.0), axis=-1)
-    right = jnp.max(jnp.where(nearest, -side, 0.0), axis=-1)
+    side = jnp.where(nearest, side, 0.0)
+    left, right = jnp.max(side, axis=-1), -jnp.min(side, axis=-1)
     distance = jnp.where(known, distance, jnp.inf)
     return jnp.where(right > left, -distance, distance), nearest
 

@@ -11,9 +11,6 @@ from mairl.driving.segments import SegmentKind
 from mairl.driving.surroundings import PARTNER, PER_UNIT, ROAD, UNIT, Partners
 from mairl.driving.world import STOP
 
-LEVEL = 2.5
-"""Metres: pieces of the map higher or lower than this belong to another road."""
-
 LANE_REACH = 2.5
 """Metres from a lane's centreline within which a vehicle is on it, for driving the wrong way."""
 
@@ -54,11 +51,10 @@ def off_road(
         is none); and that edge's height above the ground (metres, 0 where there is none).
     """
     x, y, half, ux, uy, kind, z = (edges[:, k] for k in range(len(ROAD)))
-    level = there & (jnp.abs(z) < LEVEL * PER_UNIT)
     crossing = jnp.any(
-        meets(0.5 * PER_UNIT * length[:, None], 0.5 * PER_UNIT * width[:, None], x, y, half, ux, uy) & level, axis=-1
+        meets(0.5 * PER_UNIT * length[:, None], 0.5 * PER_UNIT * width[:, None], x, y, half, ux, uy) & there, axis=-1
     )
-    distance, nearest = nearest_side(x, y, half, ux, uy, level, kind == SegmentKind.DIVIDER)
+    distance, nearest = nearest_side(x, y, half, ux, uy, there, kind == SegmentKind.DIVIDER)
     rise = jnp.max(jnp.where(nearest, z, -jnp.inf), axis=-1)
     return crossing | (distance < 0), distance * UNIT, jnp.where(jnp.isfinite(rise), rise * UNIT, 0.0)
 
@@ -92,9 +88,9 @@ def wrong_way(
         pieces: `ROAD` of the map but for its edges.
         speed: along the heading, m/s; in reverse a vehicle faces the other way.
     """
-    x, y, half, ux, uy, kind, z = (pieces[:, k] for k in range(len(ROAD)))
+    x, y, half, ux, uy, kind, _ = (pieces[:, k] for k in range(len(ROAD)))
     t = jnp.clip(-(x * ux + y * uy), -half, half)
     square = (x + t * ux) ** 2 + (y + t * uy) ** 2
-    on = there & (kind == SegmentKind.LANE) & (square < (LANE_REACH * PER_UNIT) ** 2) & (jnp.abs(z) < LEVEL * PER_UNIT)
+    on = there & (kind == SegmentKind.LANE) & (square < (LANE_REACH * PER_UNIT) ** 2)
     way = ux * jnp.sign(speed)[:, None]
     return jnp.any(on & (way < -0.5), axis=-1) & ~jnp.any(on & (way > 0.0), axis=-1) & (jnp.abs(speed) > 1.0)

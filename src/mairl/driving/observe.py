@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from mairl.driving.infractions import LEVEL
-from mairl.driving.simulator import State, scene_of
-from mairl.driving.surroundings import PER_FAST, PER_UNIT, Scene, partners, road, without_self
+from mairl.driving.simulator import State, around
+from mairl.driving.surroundings import PER_FAST, PER_UNIT, Around, Scene, road, without_self
 from mairl.driving.world import GOAL, STOP, Worlds
 
 EGO = ("speed", "length", "width", "goal_x", "goal_y", "acceleration", "curvature")
@@ -50,18 +49,21 @@ SMALL = Sight(partners=8, edges=16, others=16)
 """287 numbers, for training without a GPU."""
 
 
-def observe(worlds: Worlds, sight: Sight, state: State, horizon: int) -> PyTree[Array]:
+def observe(worlds: Worlds, sight: Sight, state: State, horizon: int, near: Around | None = None) -> PyTree[Array]:
     """What each agent sees, leaves `[agent, ...]`; of agents that take no part it means nothing.
 
     Args:
         horizon: steps of an episode, for the clock.
+        near: what was around when the step that led here looked.
     """
     w, n = state.world, worlds.num_agents
-    now, length, width = state.motion, worlds.length[w], worlds.width[w]
-    scene = scene_of(worlds, state)
-    around = partners(scene, length, width, worlds.height[w], n)
-    x, y = around.features[:, 0], around.features[:, 1]
-    features, present = around.features, around.present & (x * x + y * y < (sight.radius * PER_UNIT) ** 2)
+    near = around(worlds, state) if near is None else near
+    # Who was taken off the road in the step that led here was still there when it was looked around.
+    gone = jnp.pad(state.away & worlds.driven[w], (0, worlds.num_slots - n))
+    present = near.partners.present & ~without_self(gone, n)
+    scene, features = near.scene, near.partners.features
+    x, y = features[:, 0], features[:, 1]
+    present &= x * x + y * y < (sight.radius * PER_UNIT) ** 2
     past, past_present = _history(state, scene, n) if sight.history else (None, None)
     if sight.partners < features.shape[2]:
         _, nearest = jax.lax.top_k(jnp.where(present, -(x * x + y * y), -jnp.inf), sight.partners)
@@ -70,28 +72,25 @@ def observe(worlds: Worlds, sight: Sight, state: State, horizon: int) -> PyTree[
         if past is not None and past_present is not None:
             past = jnp.take_along_axis(past, nearest[:, None, None], axis=3)
             past_present = jnp.take_along_axis(past_present, nearest[:, None], axis=2)
-    seen = {"ego": _ego(worlds, sight, state, horizon), "partners": features, "partners_mask": present}
+    seen = {"ego": _ego(worlds, sight, state, scene.of(n), horizon), "partners": features, "partners_mask": present}
     if past is not None and past_present is not None:
         seen |= {"past": past, "past_mask": past_present & present[:, None]}
-    rows = worlds.grid.rows_at(now.x, now.y, w)
-    for name, count in (("edges", sight.edges), ("others", sight.others)):
-        table = getattr(worlds.grid, name)
-        shown = table[:, :, :count] if count < table.shape[2] else table
-        pieces, there = road(shown, rows, scene.of(n), state.ground)
-        there &= jnp.abs(pieces[:, -1]) < LEVEL * PER_UNIT
-        seen |= {name: pieces, f"{name}_mask": there}
+    others, there = road(worlds.grid.others[:, :, : sight.others], near.rows, scene.of(n), state.ground)
+    edges, edges_there = near.edges
+    seen |= {"edges": edges[:, :, : sight.edges], "edges_mask": edges_there[:, : sight.edges]}
+    seen |= {"others": others, "others_mask": there}
     if sight.lights:
         seen |= _lights(worlds, state)
     return seen
 
 
-def _ego(worlds: Worlds, sight: Sight, state: State, horizon: int) -> Float[Array, "agent feature"]:
+def _ego(worlds: Worlds, sight: Sight, state: State, agents: Scene, horizon: int) -> Float[Array, "agent feature"]:
     w, n, now = state.world, worlds.num_agents, state.motion
     goal = dict(zip(GOAL, worlds.goal[w], strict=True))
-    c, s = jnp.cos(now.heading), jnp.sin(now.heading)
-    dx, dy = (goal["x"] - now.x) * PER_UNIT, (goal["y"] - now.y) * PER_UNIT
+    c, s = agents.c, agents.s
+    dx, dy = (goal["x"] - agents.x) * PER_UNIT, (goal["y"] - agents.y) * PER_UNIT
     columns = [
-        now.speed * PER_FAST,
+        agents.speed * PER_FAST,
         worlds.length[w, :n] * PER_UNIT,
         worlds.width[w, :n] * PER_UNIT,
         dx * c + dy * s,

@@ -12,15 +12,23 @@ from mairl.core.transition import Transition
 from mairl.data.collect import recording
 from mairl.data.demonstrations import Demonstrations, Metadata
 from mairl.driving.dynamics import Grid
-from mairl.driving.follow import following
+from mairl.driving.follow import following, retracing
 from mairl.driving.game import Driving
 from mairl.driving.simulator import State
 
 
 def following_actions(game: Driving, state: State) -> Array:
-    """The game's own actions by which driven vehicles keep to their logs: the nearest of a grid, or vectors in
-    [-1, 1]."""
-    action = following(game.worlds, game.model, state)
+    """The game's own actions by which driven vehicles keep to their logs."""
+    return own_actions(game, following(game.worlds, game.model, state))
+
+
+def retracing_actions(game: Driving, state: State) -> Array:
+    """The game's own actions by which driven vehicles keep to their logs' paths."""
+    return own_actions(game, retracing(game.worlds, game.model, state))
+
+
+def own_actions(game: Driving, action: Array) -> Array:
+    """The dynamics' actions as the game takes them: the nearest of a grid, or vectors in [-1, 1]."""
     if isinstance(game.dynamics, Grid):
         return game.dynamics.nearest(action)
     low, high = jnp.asarray(game.dynamics.low), jnp.asarray(game.dynamics.high)

@@ -45,10 +45,6 @@ class RewardWeights:
     edge: float = 0.0
     time: float = 0.0
 
-    def vector(self) -> Float[Array, " feature"]:
-        """In the order of `FEATURES`."""
-        return jnp.array([getattr(self, name) for name in FEATURES])
-
 
 REWARDS = {
     "sparse": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0),
@@ -71,6 +67,20 @@ def weights_of(reward: str | RewardWeights) -> RewardWeights:
 
 def features(worlds: Worlds, before: State, after: State, events: Events) -> Float[Array, "agent feature"]:
     """`FEATURES` of a step; zeros of agents that took no part."""
+    values = jnp.stack(_features(worlds, before, after, events), axis=1)
+    return jnp.where((worlds.driven[before.world] & before.active)[:, None], values, 0.0)
+
+
+def rewards(
+    worlds: Worlds, weights: RewardWeights, before: State, after: State, events: Events
+) -> Float[Array, " agent"]:
+    """What a step is worth: `features` times weights, without those whose weight is 0."""
+    values = zip(FEATURES, _features(worlds, before, after, events), strict=True)
+    total = sum((getattr(weights, name) * value for name, value in values if getattr(weights, name)), jnp.zeros(()))
+    return jnp.where(worlds.driven[before.world] & before.active, total, 0.0)
+
+
+def _features(worlds: Worlds, before: State, after: State, events: Events) -> list[Float[Array, " agent"]]:
     goal = worlds.goal[before.world]
     x, y = goal[GOAL.index("x")], goal[GOAL.index("y")]
 
@@ -92,5 +102,4 @@ def features(worlds: Worlds, before: State, after: State, events: Events) -> Flo
         jnp.clip(1.0 - events.edge_distance / 2.0, 0.0, 1.0),
         jnp.ones_like(now.x),
     ]
-    took_part = (worlds.driven[before.world] & before.active)[:, None]
-    return jnp.where(took_part, jnp.stack([c.astype(jnp.float32) for c in columns], axis=1), 0.0)
+    return [c.astype(jnp.float32) for c in columns]

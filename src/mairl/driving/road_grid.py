@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Int
 from mairl.driving.segments import SegmentKind, Segments
 
 FEATURES = ("x", "y", "half_length", "ux", "uy", "kind", "z")
-"""Of a segment in a table: middle, half its length, direction, `SegmentKind` (-1: there is none), height."""
+"""Of a segment in a table: middle, half its length, direction, `SegmentKind`, height. Where there is none, the kind is
+-1 and the height infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,7 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
         chosen = _nearest(centre, start[which], end[which], slots, config)
         table = np.zeros((len(iy) + 1, len(FEATURES), slots), np.float32)
         table[:, FEATURES.index("kind")] = -1
+        table[:, FEATURES.index("z")] = np.inf
         full = np.concatenate([features[which], table[0, :, :1].T])
         table[1:] = np.moveaxis(full[chosen], 1, 2)
         tables.append(jnp.asarray(table))

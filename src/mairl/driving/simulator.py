@@ -17,8 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.dynamics import Dynamics, Motion, motion, wrap
 from mairl.driving.infractions import collided, off_road, ran_red, wrong_way
-from mairl.driving.surroundings import Scene, logged, partners, road
+from mairl.driving.surroundings import Around, Scene, logged, partners, road
 from mairl.driving.world import GOAL, LOG, Worlds
+from mairl.ops.staged import staged
 
 Outcome = Literal["remove", "stop", "ignore"]
 
@@ -136,11 +137,14 @@ def scene_of(worlds: Worlds, state: State) -> Scene:
 
 def advance(
     worlds: Worlds, dynamics: Dynamics, rules: Rules, state: State, action: Float[Array, "agent size"]
-) -> tuple[State, Events]:
+) -> tuple[State, Events, Around]:
     """One step of `worlds.dt`: driven vehicles follow their actions, everybody else the log.
 
     Args:
         action: continuous, within the dynamics' bounds; read for driven vehicles that are active only.
+
+    Returns:
+        The next state, what happened, and what was around the vehicles before any of them was taken off the road.
     """
     w, n = state.world, worlds.num_agents
     length, _width, _height = worlds.length[w], worlds.width[w], worlds.height[w]
@@ -154,7 +158,8 @@ def advance(
         past = jnp.concatenate([_past(scene_of(worlds, state), jnp.array(True))[None], past[:-1]])
     ground = state.ground + state.rise
     went = State(w, state.time + 1, now, ground, state.rise, state.away, state.parked, state.reached, past)
-    events, rise = happened(worlds, rules, state, went)
+    near = around(worlds, went)
+    events, rise = happened(worlds, rules, state, went, near)
     outcomes = (
         (events.goal, rules.at_goal),
         (events.collision, rules.at_collision),
@@ -166,24 +171,38 @@ def advance(
     for event, outcome in outcomes:
         away = away | event if outcome == "remove" else away
         parked = parked | event if outcome == "stop" else parked
-    return State(w, went.time, now, ground, rise, away, parked, state.reached | events.goal, past), events
+    return State(w, went.time, now, ground, rise, away, parked, state.reached | events.goal, past), events, near
 
 
-def happened(worlds: Worlds, rules: Rules, before: State, after: State) -> tuple[Events, Float[Array, " agent"]]:
-    """What the last step brought, and how much higher than its ground the road edge nearest to each agent is."""
+def around(worlds: Worlds, state: State) -> Around:
+    """What is around each driven vehicle: once a step, for what happens and for what is seen."""
+    w, n = state.world, worlds.num_agents
+
+    def where(state: State) -> tuple[Scene, Int[Array, " agent"]]:
+        return scene_of(worlds, state), worlds.grid.rows_at(state.motion.x, state.motion.y, w)
+
+    scene, rows = staged(worlds.start[0] >= 0, where, state)
+    others = partners(scene, worlds.length[w], worlds.width[w], worlds.height[w], n)
+    return Around(scene, others, rows, road(worlds.grid.edges, rows, scene.of(n), state.ground, again=True))
+
+
+def happened(
+    worlds: Worlds, rules: Rules, before: State, after: State, near: Around | None = None
+) -> tuple[Events, Float[Array, " agent"]]:
+    """What the last step brought, and how much higher than its ground the road edge nearest to each agent is.
+
+    Args:
+        near: what is `around` after the step, where it is known already.
+    """
     w, n = after.world, worlds.num_agents
-    length, width, height = worlds.length[w], worlds.width[w], worlds.height[w]
+    length, width = worlds.length[w], worlds.width[w]
     concerned = worlds.driven[w] & after.active
-    scene = scene_of(worlds, after)
-    agents = scene.of(n)
-    around = partners(scene, length, width, height, n)
+    near = around(worlds, after) if near is None else near
     box = length[:n] * rules.box_scale, width[:n] * rules.box_scale
-    hit = collided(around, *box)
+    hit = collided(near.partners, *box)
     now = after.motion
-    rows = worlds.grid.rows_at(now.x, now.y, w)
-    edges, there = road(worlds.grid.edges, rows, agents, after.ground)
-    off, edge_distance, rise = off_road(edges, there, *box)
-    off = (off | (rows == 0)) & worlds.has_edges[w]
+    off, edge_distance, rise = off_road(*near.edges, *box)
+    off = (off | (near.rows == 0)) & worlds.has_edges[w]
     none = jnp.zeros(n, bool)
     red = none
     if rules.red_lights and worlds.stop.shape[2]:
@@ -191,7 +210,7 @@ def happened(worlds: Worlds, rules: Rules, before: State, after: State) -> tuple
         red = ran_red(before.motion, now, length[:n], worlds.stop[w], lit)
     wrong = none
     if rules.wrong_way:
-        wrong = wrong_way(*road(worlds.grid.others, rows, agents, after.ground), now.speed)
+        wrong = wrong_way(*road(worlds.grid.others, near.rows, near.scene.of(n), after.ground), now.speed)
     goal = at_goal(worlds, rules, after) & ~after.reached
     goal, hit, off, red, wrong = (part & concerned for part in (goal, hit, off, red, wrong))
     return Events(goal, hit, off, red, wrong, edge_distance), rise

@@ -21,6 +21,9 @@ UNIT = 50.0
 FAST = 20.0
 """Metres a second that count as 1."""
 
+LEVEL = 2.5
+"""Metres: pieces of the map higher or lower than this belong to another road."""
+
 PER_UNIT, PER_FAST = 1 / UNIT, 1 / FAST
 """Factors: a division by a constant costs several times what a product does."""
 
@@ -59,7 +62,10 @@ class Scene(eqx.Module):
 
 def logged(worlds: Worlds, world: Int[Array, ""], time: Int[Array, ""]) -> Scene:
     """Everybody as the log has them; nobody after its end."""
-    row = worlds.log[world, jnp.minimum(time, worlds.log.shape[1] - 1)]
+    count, steps, *row = worlds.log.shape
+    # One contiguous run: XLA copies rows of one axis several times faster than blocks of two.
+    flat = worlds.log.reshape(count * steps, -1)
+    row = flat.at[world * steps + jnp.minimum(time, steps - 1)].get(mode="promise_in_bounds").reshape(row)
     x, y, z, c, s, vx, vy, valid = (row[LOG.index(name)] for name in ("x", "y", "z", "cos", "sin", "vx", "vy", "valid"))
     return Scene(x, y, z, c, s, vx * c + vy * s, (valid > 0) & (time < worlds.log.shape[1]))
 
@@ -116,23 +122,46 @@ def partners(
     )
 
 
+class Around(eqx.Module):
+    """What is around each driven vehicle at one moment, in its own frame.
+
+    Attributes:
+        scene: everybody.
+        partners: everybody else.
+        rows: of the map's index, from `RoadGrid.rows_at`.
+        edges: the road edges, as `ROAD`, and which places hold one of the vehicle's level.
+    """
+
+    scene: Scene
+    partners: Partners
+    rows: Int[Array, " agent"]
+    edges: tuple[Float[Array, "agent 7 slot"], Bool[Array, "agent slot"]]
+
+
 def road(
     table: Float[Array, "row 7 slot"],
     rows: Int[Array, " agent"],
     agents: Scene,
     ground: Float[Array, " agent"],
+    again: bool = False,
 ) -> tuple[Float[Array, "agent 7 slot"], Bool[Array, "agent slot"]]:
-    """The pieces of the map in each agent's row as `ROAD`, and which slots hold one.
+    """The pieces of the map in each agent's row as `ROAD`, and which slots hold one of the agent's level.
 
     Args:
         rows: from `RoadGrid.rows_at`.
         agents: `Scene.of` the agents.
         ground: height of the road under each, metres.
+        again: whether the pieces are read several times; the result is the same.
     """
-    # A gather for each feature: XLA merges them with what follows, where one gather of whole rows would write a copy.
-    x, y, half, ux, uy, kind, z = (
-        table.at[rows, FEATURES.index(name)].get(mode="promise_in_bounds") for name in FEATURES
-    )
+    if again:
+        # One contiguous run for each agent, written once.
+        flat = table.reshape(len(table), -1).at[rows].get(mode="promise_in_bounds")
+        x, y, half, ux, uy, kind, z = jnp.split(flat, len(FEATURES), axis=1)
+    else:
+        # A gather for each feature: XLA merges them with what follows.
+        x, y, half, ux, uy, kind, z = (
+            table.at[rows, FEATURES.index(name)].get(mode="promise_in_bounds") for name in FEATURES
+        )
     c, s = agents.c[:, None], agents.s[:, None]
     dx, dy = (x - agents.x[:, None]) * PER_UNIT, (y - agents.y[:, None]) * PER_UNIT
     features = [
@@ -142,6 +171,6 @@ def road(
         ux * c + uy * s,
         uy * c - ux * s,
         kind,
-        (z - ground[:, None]) * PER_UNIT,
+        (jnp.where(jnp.isinf(z), 0.0, z) - ground[:, None]) * PER_UNIT,
     ]
-    return jnp.stack(features, axis=1), kind >= 0
+    return jnp.stack(features, axis=1), jnp.abs(z - ground[:, None]) < LEVEL

@@ -40,6 +40,9 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "intersection": _from("mairl.games.intersection.game:Intersection"),
     "intersection-entities": _from("mairl.games.intersection.game:Intersection", observation="entities"),
     "driving": _from("mairl.driving.load:driving"),
+    "coin-game": _from("mairl.games.coin_game:CoinGame"),
+    "simple-spread": _from("mairl.games.simple_spread.game:SimpleSpread"),
+    "multiwalker": _from("mairl.games.multiwalker:multiwalker"),
     "gridworld": _from("mairl.games.tabular.gridworld:gridworld"),
     "coordination": _from("mairl.games.tabular.matrix:coordination"),
     "matching-pennies": _from("mairl.games.tabular.matrix:matching_pennies"),
@@ -54,6 +57,10 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
 `overcooked` has the MAMQL paper's horizon of 50; `overcooked:horizon=400` is the usual game. `intersection-entities` is
 the same intersection, seen as a set of vehicles. `driving` makes up its worlds, or takes them from
 `driving:worlds=STORE`. From `gridworld` on, games are tables: they can be solved exactly."""
+
+
+HOST_GAMES = ("multiwalker",)
+"""Those that are stepped by their own program, which must be installed; learners play them through `fit` only."""
 
 
 def make_game(name: str) -> MarkovGame:

@@ -60,6 +60,18 @@ class RewardedGame(MarkovGame):
         """See `MarkovGame.action_mask`."""
         return self.game.action_mask(state)
 
+    def feature_names(self):
+        """See `MarkovGame.feature_names`: of the game's own reward, not of the payment."""
+        return self.game.feature_names()
+
+    def features(self, state, actions, next_state):
+        """See `MarkovGame.features`."""
+        return self.game.features(state, actions, next_state)
+
+    def feature_weights(self):
+        """See `MarkovGame.feature_weights`."""
+        return self.game.feature_weights()
+
     def render(self, state):
         """See `MarkovGame.render`."""
         return self.game.render(state)

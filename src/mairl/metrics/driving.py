@@ -13,10 +13,9 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mairl.core.policy import Policy
 from mairl.driving.game import Driving
-from mairl.driving.infractions import LEVEL
 from mairl.driving.segments import SegmentKind
 from mairl.driving.simulator import EVENTS, State, scene_of
-from mairl.driving.surroundings import PER_UNIT, ROAD, UNIT, Scene, logged, partners, road
+from mairl.driving.surroundings import ROAD, UNIT, Scene, logged, partners, road
 from mairl.driving.world import Worlds
 
 BINS = {
@@ -58,9 +57,9 @@ def kinematics(worlds: Worlds, world, scene: Scene, ground: Float[Array, " agent
     lead = jnp.min(jnp.where(way, gap, jnp.inf), axis=1)
     rows = worlds.grid.rows_at(agents.x, agents.y, world)
     pieces, there = road(worlds.grid.others, rows, agents, ground)
-    px, py, h, ux, uy, kind, z = (pieces[:, ROAD.index(name)] for name in ROAD)
+    px, py, h, ux, uy, kind, _ = (pieces[:, ROAD.index(name)] for name in ROAD)
     t = jnp.clip(-(px * ux + py * uy), -h, h)
-    lane = there & (kind == SegmentKind.LANE) & (jnp.abs(z) < LEVEL * PER_UNIT) & (ux > 0)
+    lane = there & (kind == SegmentKind.LANE) & (ux > 0)
     square = jnp.where(lane, (px + t * ux) ** 2 + (py + t * uy) ** 2, jnp.inf)
     nearest = jnp.argmin(square, axis=1)[:, None]
     aside = jnp.take_along_axis(px * uy - py * ux, nearest, 1)[:, 0] * UNIT

@@ -1,10 +1,10 @@
-"""Experts that drive: first copied from logs, then improved by PPO in self-play.
+"""Experts that drive: first taught to retrace logs, then improved by PPO in self-play.
 
 python -m mairl.recipes.driving -o FOLDER [--data STORE]     an expert, and experts.json beside it
 
-All vehicles share one network. The first stage copies the actions that keep each vehicle to its log, recorded with some
-disturbance so that the ways back are shown too; the second is PPO on the shaped reward, in the same worlds, with
-everybody who can be driven driven by the network.
+All vehicles share one network. In the first stage it drives, and is told at every step what would keep each vehicle to
+its log's path (DAgger; the teacher sees the logs, the network only what vehicles see). The second is PPO on the shaped
+reward, in the same worlds, with everybody who can be driven driven by the network.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from mairl.algorithms.bc import BC
+from mairl.algorithms.dagger import DAgger
 from mairl.algorithms.fit import Fit, fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import provenance
@@ -29,7 +30,7 @@ from mairl.core.learned import Learned
 from mairl.driving.game import Driving
 from mairl.driving.load import load, scenarios_of
 from mairl.driving.observe import Sight
-from mairl.driving.record import record_logs
+from mairl.driving.record import retracing_actions
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.world import WorldConfig
 from mairl.metrics.driving import driving_metrics
@@ -38,26 +39,35 @@ from mairl.networks.build import NetworkConfig
 NETWORK = NetworkConfig(kind="mlp", width=192, depth=2, activation="relu", shared=True)
 
 
+CLONING = BC(learning_rate=1e-3, weight_decay=1e-2, batch=96, network=NETWORK)
+"""To clone recorded logs with."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DrivingRecipe:
     """How an expert is trained.
 
     Attributes:
-        noise: levels of disturbance at which logs are copied; each world is recorded once for each.
-        copies: of `copying.updates` gradient updates.
-        copying: the learner of the first stage.
-        warm_up: PPO iterations in which the critic learns what the copied policy earns; the policy is then put back.
+        teaching: the learner of the first stage; its rate falls over `lessons`.
+        lessons: of the first stage, environment steps (of all vehicles of a world at once).
+        warm_up: PPO iterations in which the critic learns what the taught policy earns; the policy is then put back.
         driving: the learner of the second stage.
-        steps: of PPO, environment steps (of all vehicles of a world at once).
+        steps: of PPO, environment steps.
     """
 
-    noise: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1)
-    copies: int = 320
-    copying: BC = BC(learning_rate=1e-3, weight_decay=1e-2, batch=96, network=NETWORK)
+    teaching: DAgger = DAgger(
+        teacher=retracing_actions,
+        copying=BC(learning_rate=1e-3, weight_decay=1e-3, batch=128, updates=64, network=NETWORK),
+        share=0.4,
+        num_envs=48,
+        num_steps=16,
+        memory=15_360,
+    )
+    lessons: int = 380_000
     warm_up: int = 15
     driving: PPO = PPO(
         discount=0.98,
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         entropy=0.001,
         epochs=2,
         minibatches=4,
@@ -66,7 +76,7 @@ class DrivingRecipe:
         num_steps=32,
         network=NETWORK,
     )
-    steps: int = 2_000_000
+    steps: int = 200_000
 
 
 def train_driver(
@@ -74,50 +84,58 @@ def train_driver(
     recipe: DrivingRecipe = DrivingRecipe(),
     *,
     seed: int = 0,
+    lessons: int | None = None,
     steps: int | None = None,
     out: Path | None = None,
     resume: bool = False,
+    apart: Literal["seeds", "games"] = "seeds",
     progress: bool = False,
 ) -> Learned:
     """An expert for all vehicles of a game.
 
     Args:
-        steps: of PPO, if not the recipe's.
-        out: run folder of the PPO stage, so that it can be resumed; its copy of the first stage lies beside it.
+        lessons, steps: of both stages, if not the recipe's. 0 steps: the first stage only.
+        out: folder of both stages' runs, so that they can be resumed.
         resume: go on from what `out` has.
+        apart: "games" lets all devices share the games of the PPO stage; see `fit`.
     """
-    if out is not None and out.exists():
-        raise InvalidData(f"{out} exists: choose another folder, or remove it")
+    if out is not None and (out / PPO_RUN).exists():
+        raise InvalidData(f"{out / PPO_RUN} exists: choose another folder, or remove it")
+    lessons = recipe.lessons if lessons is None else lessons
     steps = recipe.steps if steps is None else steps
+    common: dict[str, Any] = {"seeds": [seed], "select": "last", "episodes": 0, "apart": apart, "progress": progress}
+    taught = _taught(game, recipe.teaching, lessons, out, resume, common)
+    if not steps:
+        return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, taught)
     size = recipe.driving.num_envs * recipe.driving.num_steps
     ppo = dataclasses.replace(recipe.driving, anneal_updates=max(1, steps // size))
+    folder = None if out is None else out / PPO_RUN
     start = None
-    if not (resume and out is not None and out.with_name(out.name + ".partial").exists()):
-        data = record_logs(game, jax.random.key(seed + 100), noise=recipe.noise)
-        common: dict[str, Any] = {"seeds": [seed], "select": "last", "episodes": 0, "held_out": None}
-        copied = fit(recipe.copying, game, data, budget=recipe.copies, evaluations=4, progress=progress, **common)
-        warm = fit(ppo, game, None, budget=size * recipe.warm_up, evaluations=1, **common)
-        start = _with_policy(warm, copied)
-    result = fit(
-        ppo,
-        game,
-        None,
-        budget=steps,
-        seeds=[seed],
-        select="last",
-        episodes=0,
-        evaluations=20,
-        start=start,
-        out=out,
-        resume=resume,
-        progress=progress,
-    )
+    if not (resume and folder is not None and folder.with_name(folder.name + ".partial").exists()):
+        warm = fit(ppo, game, budget=size * recipe.warm_up, evaluations=1, **common)
+        start = _with_policy(warm, taught)
+    result = fit(ppo, game, budget=steps, evaluations=20, start=start, out=folder, resume=resume, **common)
     return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned)
 
 
-def _with_policy(warm: Fit, copied: Fit):
+TAUGHT_RUN, PPO_RUN = "taught", "ppo"
+"""The stages' run folders."""
+
+
+def _taught(game: Driving, teaching: DAgger, lessons: int, out: Path | None, resume: bool, common) -> Learned:
+    """The first stage, unless that has been done."""
+    folder = None if out is None else out / TAUGHT_RUN
+    if resume and folder is not None and folder.exists():
+        return Learned.load(folder / "learned")
+    blocks = max(1, lessons // (teaching.num_envs * teaching.num_steps))
+    copying = dataclasses.replace(teaching.copying, anneal_steps=blocks * teaching.copying.updates)
+    teaching = dataclasses.replace(teaching, copying=copying)
+    return fit(teaching, game, budget=lessons, evaluations=10, out=folder, resume=resume, **common).learned
+
+
+def _with_policy(warm: Fit, taught: Learned):
     """The critic of one state and the policy of another, its optimiser as at the beginning."""
-    state = eqx.tree_at(lambda s: s.policy, warm.state, copied.learned.policy)
+    state = eqx.tree_at(lambda s: s.policy, warm.state, taught.policy)
     fresh = jax.tree.map(lambda x: jnp.zeros_like(x) if eqx.is_array(x) else x, state.opt_state)
     return eqx.tree_at(lambda s: s.opt_state, state, fresh)
 
@@ -168,8 +186,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64, help="worlds to train in; 0: all of a STORE")
     parser.add_argument("--agents", type=int, default=16, help="places for driven vehicles")
     parser.add_argument("--others", type=int, default=16, help="places for what replays its log")
-    parser.add_argument("--steps", type=int, default=DrivingRecipe().steps)
+    parser.add_argument("--lessons", type=int, default=DrivingRecipe().lessons, help="steps of the first stage")
+    parser.add_argument("--steps", type=int, default=DrivingRecipe().steps, help="steps of PPO")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--apart", choices=("seeds", "games"), default="seeds", help="games: all devices share them")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     start = time.perf_counter()
@@ -178,19 +198,23 @@ def main() -> None:
     learned = train_driver(
         game,
         seed=options.seed,
+        lessons=options.lessons,
         steps=options.steps,
         out=options.out / f"run-{name}",
         resume=options.resume,
+        apart=options.apart,
         progress=True,
     )
     wall_s = time.perf_counter() - start
     learned.save(options.out / f"expert-{name}")
     data = "" if options.data == "generated" else f" --data {Path(options.data).name}"
-    sizes = f"--count {options.count} --agents {options.agents} --others {options.others} --steps {options.steps}"
-    command = f"python -m mairl.recipes.driving -o FOLDER{data} {sizes} --seed {options.seed}"
+    names = ("count", "agents", "others", "lessons", "steps", "seed")
+    command = " ".join(
+        [f"python -m mairl.recipes.driving -o FOLDER{data}", *(f"--{n} {getattr(options, n)}" for n in names)]
+    )
     facts = {"command": command, **provenance()}
     # Vehicles' steps: places without a vehicle are not counted.
-    steps = round(options.steps * float(jnp.mean(jnp.sum(game.worlds.driven, axis=1))))
+    steps = round((options.lessons + options.steps) * float(jnp.mean(jnp.sum(game.worlds.driven, axis=1))))
     shared = {"excluded_agents": excluded, "num_worlds": len(game.worlds), **facts}
     rows = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
     if made_up:

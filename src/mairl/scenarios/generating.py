@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from mairl.core.errors import InvalidData
+from mairl.core.processes import spread
 from mairl.scenarios import codec, store
 from mairl.scenarios.generate import KINDS, generate
-from mairl.scenarios.processes import spread
 
 PART = 8
 """Scenarios in a part: some seconds' work. Whole parts make a shard."""

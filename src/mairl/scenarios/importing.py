@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 
 from mairl.core.errors import InvalidData
+from mairl.core.processes import spread
 from mairl.scenarios import codec, store
-from mairl.scenarios.processes import spread
 from mairl.scenarios.readers import FORMATS, find, reader
 from mairl.scenarios.schema import Scenario
 

@@ -14,14 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame, TimeStep
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Box, Discrete
-
-
-class ContractViolation(InvalidGame):
-    """A game does not keep the contract; the message says which part, and what was found."""
+from mairl.testing.feature_contract import check_features
+from mairl.testing.violation import ContractViolation
+from mairl.testing.violation import need as _need
 
 
 def check_game(
@@ -55,6 +53,7 @@ def check_game(
     played = rollout(game, key, num_envs, num_steps or game.horizon)
     check_played(game, *played)
     check_successors(game, key, played[0], samples, tolerance)
+    check_features(game, key, num_envs, num_steps or game.horizon, tolerance)
     check_gradients(game, key)
     check_render(game, key)
 
@@ -335,11 +334,6 @@ def _actions(game: MarkovGame, key: Key[Array, ""], state: Any) -> Array:
     if allowed is not None:
         allowed = allowed | ~jnp.any(allowed, axis=-1, keepdims=True)
     return UniformPolicy(game.num_agents, game.action_space).sample(key, None, allowed)
-
-
-def _need(condition: bool | np.bool_, otherwise: str) -> None:
-    if not condition:
-        raise ContractViolation(otherwise)
 
 
 def _same(a: Any, b: Any, otherwise: str, tolerance: float = 0.0) -> None:

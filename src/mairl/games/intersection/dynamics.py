@@ -23,6 +23,7 @@ from mairl.games.intersection.angles import arcsin, arctan, wrapped
 from mairl.games.intersection.collisions import contact
 from mairl.games.intersection.lanes import Lane
 from mairl.games.intersection.types import APPROACH, CROSSING, FASTER, LENGTH, SLOWER, SPEEDS, Body
+from mairl.ops.staged import staged
 
 SUB_STEPS = 15
 DT = 1.0 / SUB_STEPS
@@ -97,22 +98,13 @@ def advance(route, body: Body, steps: int = SUB_STEPS) -> Body:
     def once(k, ones):
         # Stages in branches that are always taken stay apart: merged, the compiler would compute every vehicle's
         # motion anew for each pair.
-        moved = staged(k, move, (ones, 1.0 - 2.0 * (k % 2)))
-        return _collide(moved, staged(k, touch, staged(k, outline, moved)), pairs, body.gone)
+        moved = staged(k >= 0, move, (ones, 1.0 - 2.0 * (k % 2)))
+        return _collide(moved, staged(k >= 0, touch, staged(k >= 0, outline, moved)), pairs, body.gone)
 
     ones = jax.lax.fori_loop(0, steps, once, ones)
     a, b, angle, speed, lane, crashed, hit, push_x, push_y = (jnp.stack(v) for v in zip(*ones, strict=True))
     place, impact = jnp.stack([a, b], axis=-1), jnp.stack([push_x, push_y], axis=-1)
     return Body(place, angle, speed, body.target, lane, crashed, impact, hit, body.gone)
-
-
-def staged(k: Array, stage, inputs):
-    """`stage(inputs)`, computed before what follows; `k` is a loop's counter."""
-
-    def never(inputs):
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(stage, inputs))
-
-    return jax.lax.cond(k >= 0, stage, never, inputs)
 
 
 def _move(lanes: list[Lane], target: Array, one: One, wobble) -> One:
