@@ -28,7 +28,7 @@ from mairl.core.errors import Unsupported
 from mairl.core.policy import Policy
 from mairl.core.transition import Transition
 from mairl.networks.feature_values import FeatureValues
-from mairl.ops.gpomdp import gpomdp
+from mairl.ops.gpomdp_of_play import gpomdp
 from mairl.ops.least_squares import least_squares
 from mairl.ops.returns import gae
 

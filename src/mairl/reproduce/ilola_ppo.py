@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mairl.algorithms.ma_lfl_sampled import improvement_reward, predict_improvement
+from mairl.algorithms.ma_lfl_approximate import improvement_reward, predict_improvement
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import Design, designs, fit_gradients, fit_step, moved
 from mairl.algorithms.ppo_inverse import PPOReward, deviations, fit_scale, invert_ppo

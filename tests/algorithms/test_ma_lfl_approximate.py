@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mairl.algorithms.ma_lfl_sampled import improvement_reward, predict_improvement
+from mairl.algorithms.ma_lfl_approximate import improvement_reward, predict_improvement
 from mairl.algorithms.ppo import State
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.core.policy import DiscretePolicy
