@@ -105,7 +105,7 @@ class PPO(Algorithm):
             log_std = jnp.full((rows, space.size), self.initial_log_std)
             policy = GaussianPolicy(net, log_std, space.low, space.high)
         critic = per_agent_network(game, 1, self.network, key_critic)
-        opt_state = self._optimiser().init(eqx.filter((policy, critic), eqx.is_inexact_array))
+        opt_state = self.optimiser().init(eqx.filter((policy, critic), eqx.is_inexact_array))
         return State(policy, critic, opt_state)
 
     def behaviour(self, state: State) -> Policy:
@@ -135,7 +135,7 @@ class PPO(Algorithm):
             part = jax.tree.map((lambda x: x[:, chosen]) if not self.share else (lambda x: x[chosen][None]), batch)
             part = split_games(part, axis=1)
             grads, metrics = jax.grad(lambda a: self.loss(*eqx.combine(a, static), *part), has_aux=True)(arrays)
-            updates, opt_state = self._optimiser().update(grads, opt_state, arrays)
+            updates, opt_state = self.optimiser().update(grads, opt_state, arrays)
             return (optax.apply_updates(arrays, updates), opt_state), metrics
 
         def epoch(carry, key):
@@ -198,7 +198,8 @@ class PPO(Algorithm):
         """The policies; no reward."""
         return Learned(state.policy)
 
-    def _optimiser(self) -> optax.GradientTransformation:
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam on clipped gradients, for the float arrays of (policy, critic)."""
         steps = self.anneal_updates * self.epochs * self.minibatches
         return adam(self.learning_rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate, eps=1e-5)
 

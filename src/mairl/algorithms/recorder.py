@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
-from mairl.algorithms.ppo import PPO
+from mairl.algorithms.descent import trainable
+from mairl.algorithms.ppo import PPO, State
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.transition import Transition, features, observe
@@ -139,6 +140,22 @@ class Recorder:
         )
         optimiser = tuple(jax.tree.leaves(before.opt_state)) if isinstance(algorithm, PPO) else None
         return learning_history(policies, optimiser=optimiser, updates=updates, metadata=metadata)
+
+
+def learner_states(history: LearningHistory) -> State:
+    """PPO's state before each recorded update, leaves `[step, ...]`: with `history.updates.keys` and `rollout` it
+    repeats the update.
+
+    Raises:
+        InvalidData: the history holds no updates of PPO.
+    """
+    updates = history.updates
+    if updates is None or not isinstance(updates.learner, PPO) or history.optimiser is None:
+        raise InvalidData("this history holds no updates of PPO: record them with fit(recorder=...)")
+    learnt = (history.policies, updates.critic)
+    like = eqx.filter_eval_shape(lambda tree: updates.learner.optimiser().init(trainable(tree)), learnt)
+    opt_state = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(history.optimiser))
+    return State(*learnt, opt_state)  # type: ignore[arg-type]
 
 
 @eqx.filter_jit(donate="all-except-first")

@@ -26,6 +26,12 @@ class Expert:
             "logs" records the logs themselves, each world once: the actions that keep every vehicle to where it was
             seen; `steps`, `episodes` and `greedy` do not apply.
         budget: environment steps of training, if not the recipe's.
+        record_learning: train a fresh expert and record how it learns instead of what it does in the end: `out` is then
+            a learning history, for `mairl learn`. In tables, `learner` may also be one of the exact ones (naive,
+            lookahead, lola-taylor, first-order-complete, lola-full, ma-spi); `episodes` are then recorded of each
+            joint policy (default none). `steps` and `greedy` do not apply.
+        snapshots: with `record_learning`, how many joint policies to keep, spread evenly over the training.
+        resume: with `record_learning`, go on with an unfinished training.
         worlds: for driving: a STORE of scenarios instead of made-up ones.
         seed: of training and recording.
         overwrite: replace an existing recording.
@@ -40,6 +46,9 @@ class Expert:
     train: bool = False
     learner: str | None = None
     budget: int | None = None
+    record_learning: bool = False
+    snapshots: int = 20
+    resume: bool = False
     worlds: Path | None = None
     seed: int = 0
     overwrite: bool = False
@@ -61,6 +70,8 @@ def run(options: Expert) -> dict:
     if options.out.exists() and not options.overwrite:
         raise InvalidData(f"{options.out} exists: choose another folder, or replace it on purpose (--overwrite)")
     name = _with_worlds(options)
+    if options.record_learning:
+        return _record_learning(options, name)
     game = make_game(name)
     if options.learner == "logs":
         return _record_logs(options, name, game)
@@ -83,6 +94,56 @@ def run(options: Expert) -> dict:
     )
     store.save(data, options.out, overwrite=options.overwrite, expert=expert)
     return _summary(options, name, data, who, kind)
+
+
+def _record_learning(options: Expert, name: str) -> dict:
+    import shutil
+
+    from mairl.data.learning_history import save_history
+    from mairl.ops.learners import LEARNERS
+    from mairl.recipes.learning import record_exact_learning
+    from mairl.recipes.recording import record_learning
+
+    expert, work = None, options.out.with_name(options.out.name + ".learning")
+    if options.learner in LEARNERS:
+        history = record_exact_learning(
+            name,
+            options.learner,
+            transitions=options.snapshots - 1,
+            episodes=options.episodes or 0,
+            seed=options.seed,
+        )
+    else:
+        history, expert = record_learning(
+            name,
+            work,
+            learner=options.learner,
+            budget=options.budget,
+            snapshots=options.snapshots,
+            seed=options.seed,
+            resume=options.resume,
+            progress=True,
+        )
+    save_history(history, options.out, overwrite=options.overwrite, expert=expert)
+    shutil.rmtree(work, ignore_errors=True)
+    facts = history.metadata.facts()
+    return {
+        "history": str(options.out),
+        "game": name,
+        "source": facts["source"],
+        "snapshots": history.num_snapshots,
+        "updates_apart": facts.get("updates_apart", 1),
+        "agents": history.num_agents,
+        "reward_per_step": None if history.updates is None else _paid(history.updates.rollout),
+    }
+
+
+def _paid(rollout) -> list[float]:
+    """What each snapshot was paid a step, mean over agents."""
+    import numpy as np
+
+    reward = np.where(rollout.mask, rollout.reward, 0.0)
+    return (reward.sum((1, 2, 3)) / np.maximum(rollout.mask.sum((1, 2, 3)), 1)).tolist()
 
 
 def _with_worlds(options: Expert) -> str:
@@ -139,6 +200,14 @@ def main(argv: list[str]) -> None:
     """Parses and runs."""
     options = tyro.cli(Expert, args=argv, prog="mairl expert")
     facts = run(options)
+    if options.record_learning:
+        paid = facts["reward_per_step"]
+        lines = [
+            f"{facts['history']}: {facts['snapshots']} joint policies of {facts['agents']} agents "
+            f"({facts['source']}) in {facts['game']}, {facts['updates_apart']} updates apart"
+        ]
+        lines += [f"  reward a step, mean per agent: {paid[0]:.3f} at first, {paid[-1]:.3f} at last"] if paid else []
+        return emit(facts, options.json, lines)
     low, high = facts["return_ci95"] or (float("nan"), float("nan"))
     lines = [
         f"{facts['demos']}: {facts['steps']:,} steps, {facts['episodes']:,} episodes of the {facts['expert']} expert "

@@ -17,6 +17,7 @@ from jaxtyping import Float, PyTree, UInt32
 
 from mairl.core.errors import InvalidData
 from mairl.core.folders import put_in_place
+from mairl.core.learned import Learned
 from mairl.core.serialise import decode, encode
 from mairl.core.transition import Transition
 from mairl.data import store
@@ -156,8 +157,13 @@ def learning_history(
     return history
 
 
-def save_history(history: LearningHistory, path: str | Path, *, overwrite: bool = False) -> None:
+def save_history(
+    history: LearningHistory, path: str | Path, *, overwrite: bool = False, expert: Learned | None = None
+) -> None:
     """Writes a folder that appears only when complete: `history.json`, `arrays.npz` and a store for each recording.
+
+    Args:
+        expert: what was learned in the end, to be saved beside it in `expert/`.
 
     Raises:
         InvalidData: `path` exists and `overwrite` is not set.
@@ -184,6 +190,8 @@ def save_history(history: LearningHistory, path: str | Path, *, overwrite: bool 
     (partial / "history.json").write_text(json.dumps(facts, indent=1))
     for k, data in enumerate(history.trajectories):
         store.save(data, partial / "trajectories" / f"{k:05d}")
+    if expert is not None:
+        expert.save(partial / "expert")
     put_in_place(partial, path)
 
 

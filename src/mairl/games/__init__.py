@@ -40,6 +40,7 @@ GAMES: dict[str, Callable[..., MarkovGame]] = {
     "intersection": _from("mairl.games.intersection.game:Intersection"),
     "intersection-entities": _from("mairl.games.intersection.game:Intersection", observation="entities"),
     "driving": _from("mairl.driving.load:driving"),
+    "coin-game": _from("mairl.games.coin_game:CoinGame"),
     "simple-spread": _from("mairl.games.simple_spread.game:SimpleSpread"),
     "multiwalker": _from("mairl.games.multiwalker:multiwalker"),
     "gridworld": _from("mairl.games.tabular.gridworld:gridworld"),

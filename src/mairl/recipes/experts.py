@@ -25,10 +25,10 @@ from mairl.algorithms.registry import ALGORITHMS, IMITATORS, make_algorithm
 from mairl.algorithms.run_folder import provenance
 from mairl.core.errors import Unsupported
 from mairl.core.learned import Learned
-from mairl.data.collect import play_episodes
 from mairl.driving.game import Driving
 from mairl.games import make_game
 from mairl.metrics.intervals import mean_interval
+from mairl.metrics.play import play_whole
 from mairl.networks.build import NetworkConfig
 from mairl.recipes.distil import DistilRecipe, distil
 from mairl.recipes.driving import train_driver
@@ -88,6 +88,22 @@ RECIPES: dict[str, ExpertRecipe] = {
     ),
     "intersection": ExpertRecipe(
         _ppo(num_steps=13, num_envs=256, reward_scale=0.3, discount=0.99, network=_WIDE, entropy=0.005), 4_000_000
+    ),
+    "simple-spread": ExpertRecipe(
+        _ppo(num_steps=25, minibatches=4, discount=0.95, reward_scale=0.2), 1_000_000, seeds=1
+    ),
+    "multiwalker": ExpertRecipe(
+        _ppo(
+            num_steps=128,
+            num_envs=16,
+            epochs=8,
+            learning_rate=5e-4,
+            entropy=0.001,
+            reward_scale=0.1,
+            discount=0.99,
+        ),
+        500_000,
+        seeds=1,
     ),
     "intersection-entities": ExpertRecipe(
         DQN(
@@ -187,6 +203,8 @@ def train_expert(
             progress=progress,
         )
     assert result is not None
+    if recipe.seeds == 1:
+        return one_seed(result.learned, 0)
     returns = [
         episode_returns(real, one_seed(result.learned, i), 200, False, seed=99).mean() for i in range(recipe.seeds)
     ]
@@ -200,15 +218,15 @@ def one_seed(learned: Learned, index: int) -> Learned:
 
 def episode_returns(game, expert: Learned, episodes: int, greedy: bool, seed: int = 1234) -> np.ndarray:
     """`[episode, agent]` true returns of the expert."""
-    play = eqx.filter_jit(play_episodes)
-    return np.asarray(play(game, expert.policy, jax.random.key(seed), episodes, greedy).returns)
+    return play_whole(game, expert.policy, episodes, greedy=greedy, seed=seed).returns
 
 
 def evidence(game: str, expert: Learned, wall_s: float, budget: int, seed: int, learner: str | None = None) -> dict:
-    """What an expert reaches over 1,000 episodes, sampled and greedy, with provenance."""
+    """What an expert reaches over 1,000 episodes (host games: 200), sampled and greedy, with provenance."""
     measured = {}
+    real = make_game(game)
     for name, greedy in (("sampled", False), ("greedy", True)):
-        returns = episode_returns(make_game(game), expert, 1000, greedy)
+        returns = episode_returns(real, expert, 1000 if real.pure else 200, greedy)
         mean, interval = mean_interval(returns.mean(1))
         measured[name] = {"return_mean": mean, "return_ci95": interval, "per_agent": returns.mean(0).tolist()}
     command = f"python -m mairl.recipes.experts {game} -o FOLDER --seed {seed} --budget {budget}"

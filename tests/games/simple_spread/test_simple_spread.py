@@ -20,9 +20,7 @@ def at(place, velocity=None, landmark=None, time=0):
     return SpreadState(place, velocity, landmark, jnp.int32(time))
 
 
-@pytest.mark.parametrize(
-    "name", ["simple-spread", "simple-spread:continuous=True", "simple-spread:agents=2,local_ratio=0.2,horizon=7"]
-)
+@pytest.mark.parametrize("name", ["simple-spread", "simple-spread:continuous=True,agents=2,local_ratio=0.2,horizon=7"])
 def test_keeps_the_contract(name):
     check_game(make_game(name), KEY)
 

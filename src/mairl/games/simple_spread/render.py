@@ -34,9 +34,9 @@ def render(state: SpreadState) -> UInt8[np.ndarray, "height width 3"]:
         disc = distance < RADIUS
         image[disc] = 0.45 * colour + 0.55 * image[disc]
         image[np.abs(distance - RADIUS) < pixel] = colour
-        steps = np.linspace(0, 0.5, 40)[:, None, None]
-        line = np.hypot(x - px - steps * velocity[i, 0], y - py - steps * velocity[i, 1]).min(0) < pixel
-        image[line] = colour
+        ahead = 0.5 * velocity[i]
+        along = np.clip(((x - px) * ahead[0] + (y - py) * ahead[1]) / max(ahead @ ahead, 1e-12), 0.0, 1.0)
+        image[np.hypot(x - px - along * ahead[0], y - py - along * ahead[1]) < pixel] = colour
     for lx, ly in landmark:
         u, v = np.abs(x - lx), np.abs(y - ly)
         image[(np.minimum(u, v) < 1.2 * pixel) & (np.maximum(u, v) < 0.06)] = LANDMARK

@@ -1,0 +1,92 @@
+"""How an expert learns, recorded: what `mairl expert --record-learning` keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mairl.algorithms.fit import fit
+from mairl.algorithms.recorder import Recorder
+from mairl.algorithms.run_folder import commit
+from mairl.core.errors import InvalidData
+from mairl.core.learned import Learned
+from mairl.data.demonstrations import Metadata
+from mairl.data.learning_history import LearningHistory
+from mairl.games import make_game
+from mairl.recipes.experts import one_seed, recipe_for
+
+
+def record_learning(
+    game: str,
+    work: Path,
+    *,
+    learner: str | None = None,
+    budget: int | None = None,
+    snapshots: int = 20,
+    seed: int = 0,
+    evaluations: int = 20,
+    workers: int | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> tuple[LearningHistory, Learned]:
+    """Trains an expert from scratch and records updates at even distances: the first, and up to the last.
+
+    The game is the recipe's last stage, without shaping, and every agent has parameters of its own, whatever the recipe
+    says: else a change of parameters would not be one agent's.
+
+    Args:
+        game: id and options.
+        work: folder of the unfinished training: what `resume` goes on from. Remove it when the history is saved.
+        learner: if not the game's usual one.
+        budget: environment steps, if not the recipe's.
+        snapshots: how many updates to keep, 2 or more.
+        evaluations: checkpoints are made no more often than this.
+        workers: processes that step a host game; see `fit`.
+        resume: go on from `work` if it exists; else what is there is dropped.
+
+    Returns:
+        The history, and the expert in the end.
+    """
+    recipe = recipe_for(game, learner)
+    algorithm: Any = recipe.algorithm
+    world = make_game(game)
+    budget = recipe.budget if budget is None else budget
+    updates = max(1, math.ceil(budget / algorithm.collection(world).size))
+    if not 2 <= snapshots <= updates:
+        raise InvalidData(
+            f"{snapshots} snapshots of {updates} updates ({budget:,} steps): give 2 to {updates}, or a larger budget"
+        )
+    algorithm = dataclasses.replace(
+        algorithm, anneal_updates=updates, network=dataclasses.replace(algorithm.network, shared=False)
+    )
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    recorder = Recorder(work / "updates", every=updates // snapshots)
+    result = fit(
+        algorithm,
+        world,
+        budget=budget,
+        seeds=[seed],
+        evaluations=evaluations,
+        episodes=0,
+        select="last",
+        out=work / "training",
+        resume=True,
+        overwrite=True,
+        recorder=recorder,
+        workers=workers,
+        progress=progress,
+    )
+    facts = Metadata.of(
+        game,
+        f"{learner or type(algorithm).__name__} learners",
+        seed=seed,
+        env_steps=updates * algorithm.collection(world).size,
+        updates_apart=recorder.every,
+        commit=commit(),
+    )
+    history = recorder.history(algorithm, world, metadata=facts).snapshots(slice(snapshots))
+    return history, one_seed(result.learned, 0)
