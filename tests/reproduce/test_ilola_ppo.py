@@ -75,8 +75,8 @@ def test_every_method_says_something_of_a_case(small):
 def test_an_expert_no_better_than_chance_is_refused():
     run = {"kl_1a": [1.0], "kl_1b": [1.0], "kl_0": [2.0], "pearson": [0.5], "seconds": 1.0}
     with pytest.raises(Unsupported, match="not well above random"):
-        ilola_t2.row("i-logel", [run], np.array([1.0]), 1.0, 1.0)
-    assert ilola_t2.row("i-logel", [run], None, 1.0, 1.0)["induced_return_normalised"] is None
+        ilola_t2.row("t2", "i-logel", [run], np.array([1.0]), 1.0, 1.0)
+    assert ilola_t2.row("t2", "i-logel", [run], None, 1.0, 1.0)["induced_return_normalised"] is None
 
 
 def test_t3_learns_from_the_truth_and_from_what_predicts_best():
@@ -85,3 +85,8 @@ def test_t3_learns_from_the_truth_and_from_what_predicts_best():
         for name, skill in {"logel": 0.1, "i-logel": 0.4, "i-lola": 0.6, "ma-lfl": -3.0, "true-reward": None}.items()
     }
     assert ilola_t3.to_learn_from(rows) == ["i-logel", "i-lola", "true-reward"]
+
+
+def test_the_posters_figures_stand_beside_ours():
+    assert ilola_t2.published("t2", "i-lola") == {"kl_1a": 1.03e-6, "kl_1b": 1.09e-6}
+    assert ilola_t2.published("t2", "logel") is None

@@ -92,8 +92,7 @@ def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPOReco
     if ppo.network.shared:
         raise Unsupported("agents that share one network cannot be told apart by how it changes: shared=False")
     policy, critic, after, rollout = (
-        jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array(x) else x, tree)
-        for tree in (history.policies, updates.critic, updates.after, updates.rollout)
+        jax.tree.map(jnp.asarray, tree) for tree in (history.policies, updates.critic, updates.after, updates.rollout)
     )
     one = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, (policy, critic))
     empty = ppo.optimiser().init(eqx.filter(one, eqx.is_inexact_array))

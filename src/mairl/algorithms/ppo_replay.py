@@ -92,7 +92,7 @@ def replay(
         def learner(both) -> tuple[Any, Any]:
             """A recorded step, and what was learnt before it."""
             step: Any = eqx.combine(both[0], static)
-            critic = step.before.critic if known == "critic" else FixedCritic.of(both[1], weights)
+            critic = step.before.critic if known == "critic" else FixedCritic.of(both[1], ppo.reward_scale * weights)
             return step, (step.before.policy, critic)
 
         def carried(opt_state, both):

@@ -33,9 +33,13 @@ from mairl.core.policy import DiscretePolicy, Policy
 from mairl.metrics.learning import play_divergence, skill
 from mairl.metrics.reward_distance import pearson
 from mairl.networks.feature_values import Basis, FeatureValues, make_basis
-from mairl.networks.policy_divergence import Distribution, distribution
+from mairl.networks.policy_divergence import Distribution, distribution, sampled_divergence
 
 FREE_UNITS = 8
+"""Random hidden units of what a free reward sees."""
+
+SAMPLES = 16
+"""Actions for each observation in the Monte Carlo estimate of a divergence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +48,10 @@ class Case:
 
     Attributes:
         record: all updates that were observed; the first `fitted` are fitted, the rest only predicted.
-        truth: `[agent, feature]`.
+        truth: `[agent, feature]`, of the features in the record.
         values: of the features before each update, as an observer fits them.
+        used: which of the game's features are in the record: those that vary in the fitted play.
+        unused: which are not. Nothing can tell what they are worth; recovered rewards pay 0 for them.
     """
 
     ppo: PPO
@@ -54,6 +60,8 @@ class Case:
     truth: Float[np.ndarray, "agent feature"]
     values: FeatureValues
     seed: int
+    used: tuple[int, ...]
+    unused: tuple[int, ...]
 
     @property
     def seen(self) -> PPORecord:
@@ -67,8 +75,12 @@ class Case:
 
 
 def make_case(ppo: PPO, record: PPORecord, fitted: int, truth, seed: int) -> Case:
-    """With the features' values."""
-    return Case(ppo, record, fitted, np.asarray(truth, np.float64), observed_values(record, ppo.discount), seed)
+    """With the features that vary, and their values."""
+    spread = np.asarray(record.features[:fitted]).reshape(-1, record.features.shape[-1]).std(axis=0)
+    used, unused = (tuple(np.flatnonzero(x).tolist()) for x in (spread > 1e-6, spread <= 1e-6))
+    record = eqx.tree_at(lambda r: r.features, record, record.features[..., np.asarray(used)])
+    values = observed_values(record, ppo.discount)
+    return Case(ppo, record, fitted, np.asarray(truth, np.float64)[:, used], values, seed, used, unused)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +176,8 @@ METHODS: dict[str, Callable[[Case], Answer]] = {
 
 
 def measure(case: Case, method: str) -> tuple[dict[str, Any], Payment]:
-    """One method's figures on one case, and its reward, each agent's with deviation 1 in the fitted play."""
+    """One method's figures on one case, and its reward on the game's features, each agent's with deviation 1 in the
+    fitted play."""
     start = time.perf_counter()
     answer = METHODS[method](case)
     seconds = time.perf_counter() - start
@@ -173,19 +186,26 @@ def measure(case: Case, method: str) -> tuple[dict[str, Any], Payment]:
     guesses = {"kl_1a": answer.with_truth, "kl_1b": answer.with_found, "kl_0": same}
     for name, guess in guesses.items():
         result[name] = _apart(case, guess).tolist()
-    paid, true = (_paid(case.seen, p) for p in (answer.payment, _linear(case.truth)))
+    paid = _paid(case.seen, answer.payment)
     unseen, wanted = (_paid(case.held_out, p) for p in (answer.payment, _linear(case.truth)))
     agents = range(len(case.truth))
+    if answer.with_found.mean is not None:
+        real = spread_out(case.held_out, case.held_out.after)
+        sampled = sampled_divergence(jax.random.key(case.seed), real, answer.with_found, SAMPLES)
+        result["kl_1b_monte_carlo"] = float(np.mean(np.asarray(sampled)[np.asarray(case.held_out.rollout.mask)]))
     result["pearson"] = [pearson(unseen[..., i].ravel(), wanted[..., i].ravel()) for i in agents]
     weights = np.asarray(answer.payment.weights, np.float64)  # type: ignore[attr-defined]
     if isinstance(answer.payment, LinearPayment):
         scale = deviations(case.seen)
         result["cosine"] = [_cosine(weights[i] * scale, case.truth[i] * scale) for i in agents]
-        result["weights"] = weights.tolist()
-    del true
+        result |= {"weights": weights.tolist(), "features": list(case.used)}
     size = paid.reshape(-1, paid.shape[-1]).std(axis=0)
-    scaled = as_weights(weights / np.where(size > 0, size, 1.0)[:, None])
-    payment = eqx.tree_at(lambda p: p.weights, answer.payment, scaled)
+    scaled = weights / np.where(size > 0, size, 1.0)[:, None]
+    if isinstance(answer.payment, LinearPayment):
+        whole = np.zeros((len(scaled), len(case.used) + len(case.unused)))
+        whole[:, case.used] = scaled
+        scaled = whole
+    payment = eqx.tree_at(lambda p: p.weights, answer.payment, as_weights(scaled))
     return {**result, **answer.extra}, payment
 
 

@@ -146,7 +146,7 @@ def t2(
             # Experts are other agents than those of the row of the true reward.
             experts = trained(LEARNER, game, paid, [2000 + case.seed for case in cases], updates)
             expert = interquartile_mean(true_returns(game, experts, EPISODES))[0]
-        rows.append({**row(method, runs, earned, expert, random), "command": command, **settings, **where()})
+        rows.append({**row("t2", method, runs, earned, expert, random), "command": command, **settings, **where()})
         add_rows(folder / "t2.json", rows, lambda r: order.index(r["method"]))
     return sorted(rows, key=lambda r: order.index(r["method"]))
 
@@ -166,10 +166,11 @@ def kept(folder: Path, case: Case, method: str, settings: dict[str, Any]) -> tup
     return result, payment
 
 
-def row(method: str, runs: list[dict[str, Any]], earned, expert: float, random: float) -> dict[str, Any]:
+def row(table: str, method: str, runs: list[dict[str, Any]], earned, expert: float, random: float) -> dict[str, Any]:
     """One method's figures over all seeds.
 
     Args:
+        table: "t2" or "t3".
         earned: `[seed]` induced returns, or None where none were measured.
     """
 
@@ -202,10 +203,23 @@ def row(method: str, runs: list[dict[str, Any]], earned, expert: float, random: 
         "ci95": interval,
         "expert_return": expert,
         "random_return": random,
-        "seconds": float(np.mean([run["seconds"] for run in runs])),
+        "kl_1b_monte_carlo": _mean_of("kl_1b_monte_carlo", runs) if recovers else None,
+        "published": published(table, method),
+        "seconds": _mean_of("seconds", runs),
         "per_seed": [{k: v for k, v in run.items() if k != "levels"} for run in runs],
         "induced_per_seed": None if earned is None else [float(x) for x in earned],
     }
+
+
+def published(table: str, method: str) -> dict[str, float] | None:
+    """What the poster gives for a method in a table ("t1", "t2", "t3"), or None."""
+    figures = json.loads((Path(__file__).parent / "published_ilola.json").read_text())[table]
+    return {k: v for k, v in figures.items() if k != "method"} if figures["method"] == method else None
+
+
+def _mean_of(name: str, runs) -> float | None:
+    known = [run[name] for run in runs if name in run]
+    return float(np.mean(known)) if known else None
 
 
 def _levels(runs) -> dict[str, Any] | None:

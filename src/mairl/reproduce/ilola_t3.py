@@ -79,7 +79,7 @@ def t3(
         "command": command,
         **settings,
     }
-    rows = {m: row(m, [r for r, _ in found[m]], None, expert, random[0]) for m in chosen}
+    rows = {m: row("t3", m, [r for r, _ in found[m]], None, expert, random[0]) for m in chosen}
 
     def write():
         known = [{**rows[m], "displacement": rows[m].get("displacement"), **facts, **where()} for m in chosen]
@@ -93,7 +93,7 @@ def t3(
             for case, (_, payment) in zip(cases, found[method])
         ]
         earned = np.array([x["return"] for x in learned])
-        rows[method] = row(method, [r for r, _ in found[method]], earned, expert, random[0])
+        rows[method] = row("t3", method, [r for r, _ in found[method]], earned, expert, random[0])
         rows[method]["displacement"] = float(np.mean([x["displacement"] for x in learned]))
         written = write()
     return written
