@@ -76,7 +76,7 @@ def test_what_soft_improvers_want_is_found_and_predicts():
     rewards = np.einsum("stnak,ak->stna", features, found.weights)
     guess = predict_improvement(record, rewards, 0.9).log_probs
     want = np.broadcast_to(jax.nn.log_softmax(logits), guess.shape)
-    np.testing.assert_allclose(np.exp(guess), np.exp(want), atol=0.03)
+    np.testing.assert_allclose(np.exp(guess), np.exp(want), atol=0.05)
     # With another reward it predicts another policy.
     other = predict_improvement(record, -rewards, 0.9).log_probs
     assert np.abs(np.exp(other) - np.exp(want)).max() > 0.3

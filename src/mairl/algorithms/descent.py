@@ -25,16 +25,21 @@ def adam(
     anneal_steps: int = 0,
     final_rate: float = 0.05,
     eps: float = 1e-8,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
     """Adam on gradients clipped for each agent on its own.
 
     Args:
         max_grad_norm: see `clip_by_agent_norm`.
         weight_decay: decoupled, as in AdamW.
+        eps_root: added to the second moment. Far below its rounding it changes no step, but gives a step whose gradient
+            has always been 0 (a weight of an input that is always 0) a derivative.
         anneal_steps: gradient steps over which the rate falls linearly to `final_rate` of itself; 0 keeps it.
     """
     paced: Any = optax.linear_schedule(rate, final_rate * rate, anneal_steps) if anneal_steps else rate
-    return optax.chain(clip_by_agent_norm(max_grad_norm), optax.adamw(paced, eps=eps, weight_decay=weight_decay))
+    return optax.chain(
+        clip_by_agent_norm(max_grad_norm), optax.adamw(paced, eps=eps, eps_root=eps_root, weight_decay=weight_decay)
+    )
 
 
 def apply(optimiser: optax.GradientTransformation, params: Tree, opt_state: Any, grads: PyTree) -> tuple[Tree, Any]:

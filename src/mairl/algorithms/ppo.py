@@ -201,7 +201,14 @@ class PPO(Algorithm):
     def optimiser(self) -> optax.GradientTransformation:
         """Adam on clipped gradients, for the float arrays of (policy, critic)."""
         steps = self.anneal_updates * self.epochs * self.minibatches
-        return adam(self.learning_rate, self.max_grad_norm, anneal_steps=steps, final_rate=self.final_rate, eps=1e-5)
+        return adam(
+            self.learning_rate,
+            self.max_grad_norm,
+            anneal_steps=steps,
+            final_rate=self.final_rate,
+            eps=1e-5,
+            eps_root=1e-30,  # Updates are differentiated where rewards are recovered from them.
+        )
 
 
 def over_steps(critic: PerAgent, obs) -> Float[Array, "time env agent"]:
