@@ -36,10 +36,11 @@ def main(argv: list[str]) -> None:
             out: folder of results; runs and recordings are kept in it.
             table: of "mamql" 1 (with Table II's convergence in the same rows); of "ilola" one of
                 `mairl.reproduce.ilola_tables.TABLES`: exact (every learner inverted with every family), t1 (soft policy
-                improvers), trajectories, lfl, logel, confusion, curves, cma-es; default: everything.
+                improvers), t2 (PPO learners in Simple Spread), t3 (in MultiWalker), trajectories, lfl, logel,
+                confusion, curves, cma-es; default: everything but t3, which takes hours.
             figure: of "mamql" 2, 3 or 4; of "ilola" 1 (divergences) or 2 (heat maps), with all pictures beside them.
             budget: "paper" for the claims, "quick" to see that everything works.
-            seeds: default ten, five for Figure 2, one for "ilola" exact; with the quick budget two.
+            seeds: default ten, five for Figure 2, one for "ilola" exact, three for t3; with the quick budget two.
             algorithms: only these; of "ilola" the learners (exact) or methods (t1).
             games: only these.
             stochastic: demonstrations of the stochastic expert instead of the greedy one.
@@ -89,13 +90,13 @@ def _ilola(
     from mairl.ops.learners import LEARNERS
     from mairl.reproduce import ilola_t1
     from mairl.reproduce.ilola_pictures import write_pictures
-    from mairl.reproduce.ilola_tables import TABLES, Asked
+    from mairl.reproduce.ilola_tables import BY_DEFAULT, TABLES, Asked
 
     if table is not None and table not in TABLES:
         raise Unsupported(f"ilola has the tables {', '.join(TABLES)}, not {table}")
     if unknown := sorted(set(algorithms) - set(LEARNERS) - set(ilola_t1.METHODS)):
         raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join([*LEARNERS, *ilola_t1.METHODS])}")
-    chosen = [table] if table else [] if figure is not None else list(TABLES)
+    chosen = [table] if table else [] if figure is not None else list(BY_DEFAULT)
     asked = Asked(out, seeds, budget == "quick", algorithms, command)
     result, lines = {}, []
     for name in chosen:

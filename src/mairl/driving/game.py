@@ -8,20 +8,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame, TimeStep
+from mairl.core.policy import Policy
 from mairl.core.spaces import ActionSpace, Box, Discrete
+from mairl.driving.autopilot import Autopilot, autopilot
 from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
+from mairl.driving.idm import Driver
 from mairl.driving.observe import SMALL, Sight, observe
-from mairl.driving.rewards import RewardWeights, rewards, weights_of
-from mairl.driving.simulator import Rules, State, advance, start
+from mairl.driving.rewards import FEATURES, RewardWeights, features, rewards, weights_of
+from mairl.driving.simulator import EVENTS, Rules, State, advance, recalled, start
 from mairl.driving.world import Worlds
+
+TRAFFIC = ("logs", "idm", "mobil")
+"""Who drives what no learner does, by the names that options use."""
 
 
 class Driving(MarkovGame):
-    """Vehicles on logged or made-up roads. The agents are the driven vehicles; who else moves replays its log.
+    """Vehicles on logged or made-up roads. The agents are the driven vehicles; who else moves replays its log, or
+    drives on its own.
 
     An episode is one world, drawn anew each time. Actions are either one of a grid of accelerations and steering, or
     vectors in [-1, 1] that are stretched over the dynamics' bounds.
@@ -33,6 +40,11 @@ class Driving(MarkovGame):
         sight: how much is seen.
         reward: weights of its features, or the name of some; see `mairl.driving.rewards`.
         horizon: steps of an episode; by default all that the longest log has.
+        traffic: who drives what no learner does: "logs"; "idm", or "mobil", which changes lanes as well, or an
+            `Autopilot` made with drivers of your own; or a policy, which gets the observations of the places for
+            driven vehicles, and whose actions those from `learners` on take.
+        learners: the first places, those of whoever learns or plays. The rest stays masked, earns nothing and has no
+            events; its actions are read only where `traffic` is not a policy. 0: all places.
     """
 
     worlds: Worlds
@@ -41,6 +53,8 @@ class Driving(MarkovGame):
     sight: Sight = eqx.field(static=True)
     reward: RewardWeights = eqx.field(static=True)
     horizon: int = eqx.field(static=True)
+    traffic: Autopilot | Policy | None
+    learners: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -50,6 +64,8 @@ class Driving(MarkovGame):
         sight: Sight = SMALL,
         reward: str | RewardWeights = "sparse",
         horizon: int = 0,
+        traffic: str | Autopilot | Policy | None = None,
+        learners: int = 0,
     ):
         self.worlds = worlds
         self.dynamics = Grid(Bicycle()) if dynamics is None else dynamics
@@ -57,6 +73,14 @@ class Driving(MarkovGame):
         self.sight = sight
         self.reward = weights_of(reward)
         self.horizon = horizon or worlds.num_steps
+        if isinstance(traffic, str) and traffic not in TRAFFIC:
+            raise InvalidGame(f"traffic is {traffic!r}, expected {', '.join(TRAFFIC)}, or a policy")
+        if isinstance(traffic, str):
+            traffic = None if traffic == "logs" else autopilot(worlds, Driver(changes=traffic == "mobil"))
+        self.traffic = traffic
+        self.learners = learners or worlds.num_agents
+        if not 0 < self.learners <= worlds.num_agents:
+            raise InvalidGame(f"learners is {learners}, expected 0 to {worlds.num_agents}: as many places are driven")
         if self.horizon < 1:
             raise InvalidGame(f"horizon must be at least 1, got {horizon}")
         for name, table in (("edges", worlds.grid.edges), ("others", worlds.grid.others)):
@@ -95,29 +119,28 @@ class Driving(MarkovGame):
 
     def reset_to(self, world: Any) -> tuple[State, PyTree[Array]]:
         """The start of world number `world`."""
-        state = start(self.worlds, jnp.asarray(world, jnp.int32), self.sight.history)
+        state = start(self.worlds, jnp.asarray(world, jnp.int32), self.sight.history, self.autopilot)
         return state, self.observe(state)
 
     def step(self, key: Key[Array, ""], state: State, actions: Array) -> tuple[State, TimeStep]:
         """See `MarkovGame.step`. `info` has what happened: `mairl.driving.simulator.EVENTS`."""
         took_part = self.taking_part(state)
-        after, events, near = advance(self.worlds, self.model, self.rules, state, self.continuous(actions))
+        if isinstance(self.traffic, Policy):
+            heroes = self.traffic.sample(key, self.observe(state))
+            own = jnp.arange(self.num_agents) < self.learners
+            actions = jnp.where(own.reshape(-1, *[1] * (actions.ndim - 1)), actions, heroes)
+        action = self.continuous(actions)
+        after, events, near = advance(self.worlds, self.model, self.rules, state, action, self.autopilot)
         on = self.taking_part(after)
         over = ~jnp.any(on)
-        value = rewards(self.worlds, self.reward, state, after, events)
+        value = jnp.where(took_part, rewards(self.worlds, self.reward, state, after, events), 0.0)
         return after, TimeStep(
             obs=observe(self.worlds, self.sight, after, self.horizon, near),
             reward=value,
             terminated=~on,
             truncated=(after.time - self.worlds.start[after.world] >= self.horizon) & ~over,
             mask=took_part,
-            info={
-                "goal": events.goal,
-                "collision": events.collision,
-                "off_road": events.off_road,
-                "red_light": events.red_light,
-                "wrong_way": events.wrong_way,
-            },
+            info={name: getattr(events, name) & took_part for name in EVENTS},
         )
 
     @property
@@ -134,11 +157,28 @@ class Driving(MarkovGame):
 
     def taking_part(self, state: State) -> Bool[Array, " agent"]:
         """Who drives now."""
-        return self.worlds.driven[state.world] & state.active
+        return self.worlds.driven[state.world] & state.active & (jnp.arange(self.num_agents) < self.learners)
+
+    @property
+    def autopilot(self) -> Autopilot | None:
+        """Who drives on its own by IDM."""
+        return self.traffic if isinstance(self.traffic, Autopilot) else None
 
     def observe(self, state: State) -> PyTree[Array]:
         """See `MarkovGame.observe` and `mairl.driving.observe`."""
         return observe(self.worlds, self.sight, state, self.horizon)
+
+    def feature_names(self) -> tuple[str, ...]:
+        """See `MarkovGame.feature_names`."""
+        return FEATURES
+
+    def features(self, state: State, actions: Array, next_state: State) -> Float[Array, "agent feature"]:
+        """See `MarkovGame.features` and `mairl.driving.rewards.FEATURES`."""
+        return features(self.worlds, state, next_state, recalled(self.worlds, self.rules, state, next_state))
+
+    def feature_weights(self) -> Float[np.ndarray, "agent feature"]:
+        """See `MarkovGame.feature_weights`."""
+        return np.tile([getattr(self.reward, name) for name in FEATURES], (self.num_agents, 1))
 
     def agent_names(self) -> tuple[str, ...]:
         """See `MarkovGame.agent_names`."""

@@ -39,6 +39,8 @@ def driving(
     actions: Literal["grid", "continuous"] = "grid",
     outcome: Literal["remove", "stop", "ignore"] = "remove",
     horizon: int = 0,
+    traffic: Literal["logs", "idm", "mobil"] = "logs",
+    learners: int = 0,
 ) -> Driving:
     """The game that the id `driving` stands for.
 
@@ -54,11 +56,16 @@ def driving(
         actions: "grid": discrete; "continuous": vectors in [-1, 1].
         outcome: what follows on a goal, a collision or leaving the road.
         horizon: steps of an episode; 0: all that the logs have.
+        traffic: "logs": who is not driven replays its log; "idm": vehicles that are not driven follow their paths at
+            distances of their own; "mobil": and change lanes. `mairl.driving.game.Driving` takes a policy as well.
+        learners: of the places for driven vehicles, those of whoever learns; 0: all.
 
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
     """
-    return driving_scenes(worlds, count, seed, agents, others, sight, reward, dynamics, actions, outcome, horizon).game
+    return driving_scenes(
+        worlds, count, seed, agents, others, sight, reward, dynamics, actions, outcome, horizon, traffic, learners
+    ).game
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +96,8 @@ def driving_scenes(
     actions: str = "grid",
     outcome: Any = "remove",
     horizon: int = 0,
+    traffic: str = "logs",
+    learners: int = 0,
 ) -> DrivingScenes:
     """The game of `driving` with its scenarios; arguments and errors are the same."""
     if dynamics not in MODELS:
@@ -108,7 +117,8 @@ def driving_scenes(
     grid = GridConfig() if sight == "full" else GridConfig(edges=64, others=max(SMALL.others, 32))
     rules = Rules(at_goal=outcome, at_collision=outcome, at_off_road=outcome)
     built, slots, excluded = load(scenarios, WorldConfig(num_agents=agents, num_others=others, grid=grid), rules)
-    return DrivingScenes(Driving(built, model, rules, SIGHTS[sight], reward, horizon), scenarios, slots, excluded)
+    game = Driving(built, model, rules, SIGHTS[sight], reward, horizon, traffic, learners)
+    return DrivingScenes(game, scenarios, slots, excluded)
 
 
 def scenarios_of(worlds: str, count: int, seed: int) -> Sequence[Scenario]:

@@ -1,8 +1,8 @@
 """One step of driving: vehicles move, then what happened to them is found out. Pure functions of one world's state.
 
 A vehicle leaves the road, stops or goes on, as `Rules` say, when it reaches its goal or commits an infraction. What
-replays its log never reacts. Positions are differentiable in the actions of continuous dynamics; what happened is not:
-it is a matter of yes or no.
+replays its log never reacts; vehicles on an `Autopilot` do. Positions are differentiable in the actions of continuous
+dynamics; what happened is not: it is a matter of yes or no.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mairl.driving.autopilot import Autopilot, Riders
 from mairl.driving.dynamics import Dynamics, Motion, motion, wrap
 from mairl.driving.infractions import collided, off_road, ran_red, wrong_way
 from mairl.driving.surroundings import Around, Scene, logged, partners, road
@@ -67,6 +68,7 @@ class State(eqx.Module):
         parked: standing for good.
         reached: has been at its goal.
         past: everybody's earlier `PAST` values, the latest first, in the scenario's frame; None: not kept.
+        riders: those on their own; None: everybody who is not driven replays the log.
     """
 
     world: Int[Array, ""]
@@ -78,6 +80,7 @@ class State(eqx.Module):
     parked: Bool[Array, " agent"]
     reached: Bool[Array, " agent"]
     past: Float[Array, "history past slot"] | None
+    riders: Riders | None = None
 
     @property
     def active(self) -> Bool[Array, " agent"]:
@@ -104,7 +107,7 @@ class Events(eqx.Module):
     edge_distance: Float[Array, " agent"]
 
 
-def start(worlds: Worlds, world: Int[Array, ""], history: int = 0) -> State:
+def start(worlds: Worlds, world: Int[Array, ""], history: int = 0, autopilot: Autopilot | None = None) -> State:
     """The state at a world's start, everybody as logged."""
     time = worlds.start[world]
     n = worlds.num_agents
@@ -122,12 +125,14 @@ def start(worlds: Worlds, world: Int[Array, ""], history: int = 0) -> State:
         no,
         no,
         jnp.stack(past) if past else None,
+        None if autopilot is None else autopilot.begin(worlds, world),
     )
 
 
 def scene_of(worlds: Worlds, state: State) -> Scene:
-    """Everybody: driven vehicles where they have got to, the others as logged at this moment."""
-    log, own = logged(worlds, state.world, state.time), state.motion
+    """Everybody: driven vehicles and those on their own where they have got to, the others as logged at this moment."""
+    log = logged(worlds, state.world, state.time) if state.riders is None else state.riders.scene
+    own = state.motion
     n = worlds.num_agents
     driven = worlds.driven[state.world]
     z = state.ground + worlds.height[state.world, :n] / 2
@@ -136,9 +141,14 @@ def scene_of(worlds: Worlds, state: State) -> Scene:
 
 
 def advance(
-    worlds: Worlds, dynamics: Dynamics, rules: Rules, state: State, action: Float[Array, "agent size"]
+    worlds: Worlds,
+    dynamics: Dynamics,
+    rules: Rules,
+    state: State,
+    action: Float[Array, "agent size"],
+    autopilot: Autopilot | None = None,
 ) -> tuple[State, Events, Around]:
-    """One step of `worlds.dt`: driven vehicles follow their actions, everybody else the log.
+    """One step of `worlds.dt`: driven vehicles follow their actions, everybody else the log or the autopilot.
 
     Args:
         action: continuous, within the dynamics' bounds; read for driven vehicles that are active only.
@@ -157,7 +167,10 @@ def advance(
     if past is not None:
         past = jnp.concatenate([_past(scene_of(worlds, state), jnp.array(True))[None], past[:-1]])
     ground = state.ground + state.rise
-    went = State(w, state.time + 1, now, ground, state.rise, state.away, state.parked, state.reached, past)
+    riders = None
+    if autopilot is not None and state.riders is not None:
+        riders = autopilot.drive(worlds, w, state.time, state.riders, scene_of(worlds, state))
+    went = State(w, state.time + 1, now, ground, state.rise, state.away, state.parked, state.reached, past, riders)
     near = around(worlds, went)
     events, rise = happened(worlds, rules, state, went, near)
     outcomes = (
@@ -171,7 +184,8 @@ def advance(
     for event, outcome in outcomes:
         away = away | event if outcome == "remove" else away
         parked = parked | event if outcome == "stop" else parked
-    return State(w, went.time, now, ground, rise, away, parked, state.reached | events.goal, past), events, near
+    after = State(w, went.time, now, ground, rise, away, parked, state.reached | events.goal, past, riders)
+    return after, events, near
 
 
 def around(worlds: Worlds, state: State) -> Around:
@@ -214,6 +228,22 @@ def happened(
     goal = at_goal(worlds, rules, after) & ~after.reached
     goal, hit, off, red, wrong = (part & concerned for part in (goal, hit, off, red, wrong))
     return Events(goal, hit, off, red, wrong, edge_distance), rise
+
+
+def recalled(worlds: Worlds, rules: Rules, before: State, after: State) -> Events:
+    """The events of the step from one state to the next, as `advance` returned them."""
+    went = State(
+        after.world,
+        after.time,
+        after.motion,
+        after.ground,
+        before.rise,
+        before.away,
+        before.parked,
+        before.reached,
+        after.past,
+    )
+    return happened(worlds, rules, before, went)[0]
 
 
 def at_goal(worlds: Worlds, rules: Rules, state: State) -> Bool[Array, " agent"]:

@@ -134,7 +134,7 @@ def driving_metrics(game: Driving, policy: Policy, seed: int = 0, greedy: bool =
     """
     run = eqx.filter_jit(drive)
     played = jax.tree.map(np.asarray, run(game, policy, jax.random.key(seed), greedy))
-    driven = np.asarray(game.worlds.driven)
+    driven = np.asarray(game.worlds.driven) & (np.arange(game.num_agents) < game.learners)
     count = int(driven.sum())
     ever = {name: (played.events[name].any(0) & driven) for name in EVENTS}
     rates = {("goal_rate" if k == "goal" else f"{k}_rate"): float(v.sum()) / count for k, v in ever.items()}

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.core.errors import Unsupported
+from mairl.networks.policy_divergence import Distribution, divergence
 from mairl.ops.host_softmax import log_softmax
 
 CLEARLY = 0.05
@@ -27,6 +28,17 @@ def update_divergence(
     divergence = np.sum(np.exp(real) * (real - guess), axis=-1)
     # Rounding may leave a divergence of 0 a little below it.
     return max(0.0, float(divergence.mean(axis=0) @ visits / visits.sum()))
+
+
+def play_divergence(real: Distribution, predicted: Distribution, mask) -> Float[np.ndarray, " step"]:
+    """E mean_i KL(real_i ‖ predicted_i) of each held-out update over the states of its play, in nats.
+
+    Args:
+        real, predicted: at the observations of the play, leaves `[step, time, env, agent, ...]`.
+        mask: `[step, time, env, agent]` the agent took part.
+    """
+    each, here = np.asarray(divergence(real, predicted), np.float64), np.asarray(mask, bool)
+    return np.where(here, each, 0.0).sum(axis=(1, 2, 3)) / np.maximum(here.sum(axis=(1, 2, 3)), 1)
 
 
 def skill(divergence, reference) -> float | None:

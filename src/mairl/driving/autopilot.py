@@ -1,0 +1,126 @@
+"""Vehicles that drive by themselves: along their logged paths, following by IDM, changing lanes by MOBIL.
+
+A vehicle's path is where its log went; how far it has got along it and how fast it is are its own. It wants to drive as
+fast as its log did a little farther on, and follows whatever is in its way: driven vehicles, other vehicles on their
+own, whatever replays its log, red lights. It is there from when its log begins; where its log ends it leaves, or stands
+if its log ended standing. Motions are differentiable in everybody's, but where another becomes the one to follow, where
+a speed reaches 0, and in decisions to change lanes.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from mairl.driving.idm import Driver, View
+from mairl.driving.mobil import changed, lane_offset
+from mairl.driving.paths import PATH, at_station, paths_of
+from mairl.driving.surroundings import Scene, logged
+from mairl.driving.world import LOG, Worlds
+from mairl.scenarios.schema import AgentType
+
+STANDING = 1.0
+"""Metres a second: logs that end slower than this end standing."""
+
+
+class Riders(eqx.Module):
+    """Vehicles on their own in one world at one moment.
+
+    Attributes:
+        station: metres from the begin of each one's path.
+        speed: metres a second.
+        gone: has left at the end of its path.
+        lane: 0: its path; 1, 2: the lane to the left, to the right of it.
+        aside: metres to the left of its path.
+        scene: everybody but the driven vehicles, those on their own where they have got to.
+    """
+
+    station: Float[Array, " slot"]
+    speed: Float[Array, " slot"]
+    gone: Bool[Array, " slot"]
+    lane: Int[Array, " slot"]
+    aside: Float[Array, " slot"]
+    scene: Scene
+
+
+class Autopilot(eqx.Module):
+    """Drives the vehicles that nobody else does and whose logs move.
+
+    Attributes:
+        path: `PATH` of each slot at each step, straight on through gaps of the log.
+        rides: who drives on its own.
+        first, last: the steps at which each is first and last seen.
+        driver: how.
+    """
+
+    path: Float[Array, "world path time slot"]
+    rides: Bool[Array, "world slot"]
+    first: Int[Array, "world slot"]
+    last: Int[Array, "world slot"]
+    driver: Driver = eqx.field(static=True)
+
+    def begin(self, worlds: Worlds, world: Int[Array, ""]) -> Riders:
+        """Everybody as logged at a world's start."""
+        time, slots = worlds.start[world], worlds.num_slots
+        scene = logged(worlds, world, time)
+        station = self.path[world, PATH.index("station"), time]
+        return Riders(
+            station, scene.speed, self.last[world] < time, jnp.zeros(slots, jnp.int32), jnp.zeros(slots), scene
+        )
+
+    def drive(
+        self, worlds: Worlds, world: Int[Array, ""], time: Int[Array, ""], riders: Riders, scene: Scene
+    ) -> Riders:
+        """One step on.
+
+        Args:
+            time: the step of the log before it.
+            scene: everybody at that moment, the driven vehicles where they have got to.
+        """
+        path, log, driver = self.path[world], logged(worlds, world, time + 1), self.driver
+        here: dict[str, Array] = dict(zip(PATH, at_station(path, riders.station[None])[:, 0], strict=True))
+        view = View(worlds, world, time, scene, driver)
+        lane = riders.lane
+        if driver.changes:
+            lane = changed(view, path, here, riders.station, lane, riders.aside, self.rides[world])
+        to = lane_offset(here, lane)
+        # Where the lane beside ends, back to the path.
+        lane = jnp.where(to == 0.0, 0, lane)
+        a = view.least(path, riders.station, riders.speed, here["wanted"], jnp.arange(len(lane)), (riders.aside, to))
+        speed = jnp.maximum(riders.speed + a * worlds.dt, 0.0)
+        station = riders.station + 0.5 * (riders.speed + speed) * worlds.dt
+        most = driver.sideways * jnp.minimum(speed / 3.0, 1.0) * worlds.dt
+        step = jnp.clip(to - riders.aside, -most, most)
+        end = path[PATH.index("station"), -1]
+        over = station >= end
+        station, speed = jnp.minimum(station, end), jnp.where(over, 0.0, speed)
+        # Before its log begins a vehicle is carried along, so that it enters as logged.
+        waits = time < self.first[world]
+        entering = path[PATH.index("station"), jnp.minimum(time + 1, path.shape[1] - 1)]
+        station, speed = jnp.where(waits, entering, station), jnp.where(waits, log.speed, speed)
+        gone = riders.gone | (over & ~waits & (path[PATH.index("wanted"), -1] > STANDING))
+        x, y, z, c, s, *_ = at_station(path, station[None])[:, 0]
+        aside = riders.aside + step
+        slant = step / jnp.maximum(speed * worlds.dt, 0.1)
+        norm = jax.lax.rsqrt(1.0 + slant * slant)
+        there = (time + 1 >= self.first[world]) & ~gone
+        own = Scene(x - s * aside, y + c * aside, z, (c - s * slant) * norm, (s + c * slant) * norm, speed, there)
+        shown = jax.tree.map(lambda a, b: jnp.where(self.rides[world], a, b), own, log)
+        return Riders(station, speed, gone, lane, aside, shown)
+
+
+def autopilot(worlds: Worlds, driver: Driver = Driver(), travel: float = 2.0) -> Autopilot:
+    """For all vehicles of these worlds that are not driven and whose logs go farther than `travel` metres; whatever
+    else moves, or stands, replays its log. On the host."""
+    path = paths_of(worlds, driver.preview)
+    valid = np.asarray(worlds.log)[:, :, LOG.index("valid")] > 0
+    driven = np.zeros((len(worlds), worlds.num_slots), bool)
+    driven[:, : worlds.num_agents] = np.asarray(worlds.driven)
+    vehicle = np.asarray(worlds.kind) == AgentType.VEHICLE
+    rides = vehicle & ~driven & (path[:, PATH.index("station"), -1] > travel)
+    first, last = valid.argmax(axis=1), valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
+    first, last = (jnp.asarray(step, jnp.int32) for step in (first, last))
+    return Autopilot(jnp.asarray(path), jnp.asarray(rides), first, last, driver)
