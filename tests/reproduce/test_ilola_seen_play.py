@@ -64,7 +64,7 @@ def test_what_is_not_seen_weighs_nothing(improvers):
     seen = np.full((4, 3), 1e4)
     seen[1, 2] = 0
     weight = information(tables, np.log(softmax(history.logits()[0])), seen, 0, 2.0)
-    assert weight[1, 2] < 1e-2 * np.median(weight)
+    assert weight[1, 2] < 0.05 * np.delete(weight.ravel(), 5).min()
     seen[1, 2] = 1e4
     known = information(tables, np.log(softmax(history.logits()[0])), seen, 0, 2.0)
     assert (known > weight).all(), "what is not known of a state is not known of those before it"
