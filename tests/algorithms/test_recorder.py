@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mairl.algorithms.dqn import DQN
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.recorder import Recorder, learner_states
@@ -75,6 +76,18 @@ def test_consecutive_updates_join(tmp_path):
     fit(LEARNER, GAME, budget=60, episodes=0, evaluations=1, recorder=recorder)
     history = recorder.history(LEARNER, GAME)
     same(jax.tree.map(lambda x: x[1:], history.policies), jax.tree.map(lambda x: x[:-1], history.updates.after))
+
+
+def test_other_learners_are_recorded_too(tmp_path):
+    learner = DQN(num_envs=2, batch=4, buffer=16, network=SMALL)
+    recorder = Recorder(tmp_path / "updates", every=2)
+    steps = learner.collection(GAME).size
+    fit(learner, GAME, budget=4 * steps, episodes=0, evaluations=1, recorder=recorder)
+    history = recorder.history(learner, GAME)
+    assert history.num_snapshots == 2
+    assert history.num_agents == 2
+    assert history.optimiser is None
+    assert history.updates.log_prob.shape == history.updates.rollout.actions.shape
 
 
 def test_features_and_likelihoods_are_those_of_the_play(history):

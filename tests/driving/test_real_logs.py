@@ -58,6 +58,8 @@ def replayed(worlds):
     ("form", "pattern", "most", "excluded_limit", "collided_limit", "off_limit"),
     [
         ("gpudrive", "womd_json/*.json", None, 0.0, 0.0, 0.0),
+        ("waymo", "womd_tfrecord/*.tfrecord", None, 0.0, 0.0, 0.0),
+        ("scenarionet", "nuscenes_scenarionet/*.pkl", None, 0.0, 0.0, 0.12),
         ("commonroad", "ngsim_commonroad/*.xml", 6, 0.13, 0.04, 0.07),
         ("argoverse2", "argoverse2/**/scenario*.parquet", None, 0.5, 0.0, 0.0),
     ],
@@ -66,7 +68,8 @@ def test_logged_vehicles_hit_nothing_and_hardly_leave_the_road(
     form, pattern, most, excluded_limit, collided_limit, off_limit
 ):
     """Shares of vehicles. CommonRoad and Argoverse have lanes but no road edges: ours follow the lanes' outer bounds,
-    which vehicles cross where they cut corners or stop at the side. NGSIM's boxes, from video, touch in queues."""
+    which vehicles cross where they cut corners or stop at the side. NGSIM's boxes, from video, touch in queues. In
+    nuScenes three vehicles drive where the map has ended, and one over a kerb."""
     config = WorldConfig(grid=GridConfig(edges=64, others=16))
     worlds, _, excluded = load(scenes(form, pattern, most), config)
     events, seen = replayed(worlds)

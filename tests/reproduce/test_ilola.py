@@ -59,30 +59,39 @@ def test_induced_returns_do_not_see_scale_but_sign():
 
 def test_rows_from_the_command_line(tmp_path, capsys):
     out = tmp_path / "results"
-    chosen = ["--table", "t1", "--algorithms", "ma-lfl-state", "true-reward", "--seeds", "2"]
+    chosen = ["--table", "t1", "--algorithms", "ma-lfl-state", "true-reward", "--seeds", "2", "--budget", "quick"]
     main(["reproduce", "ilola", *chosen, "-o", str(out), "--json"])
     printed = json.loads(capsys.readouterr().out)
     rows = json.loads((out / "t1.json").read_text())
-    assert [row["method"] for row in rows] == ["ma-lfl-state", "true-reward"]
-    first, bound = rows
+    names = [(row["protocol"], row["method"]) for row in rows]
+    assert names == [("exact", "ma-lfl-state"), ("exact", "true-reward"), ("sampled", "ma-lfl-state")]
+    first, bound, sampled = rows
+    assert set(sampled) >= set(first) - {"family", "look_ahead"}
+    assert 0.5 < sampled["pearson"] < first["pearson"]
     assert first["skill_1b"] > 0.9 * first["skill_1a"]
     assert first["induced_return_normalised"] == pytest.approx(1, abs=1e-6)
     assert (bound["pearson"], bound["kl_1b"], bound["skill_1b"]) == (None, None, None)
     assert first["random_return"] < first["expert_return"]
     assert first["command"].startswith("mairl reproduce ilola")
     assert {"commit", "machine", "date"} <= set(first)
-    assert {"t1_disjoint", "t1_joint"} == set(printed)
+    assert {"t1_disjoint", "t1_joint", "pictures"} == set(printed)
     # Tables grow: another method's row joins them, in the table's order.
     t1(out, seeds=1, methods=("logel", "true-reward"), command="again")
     rows = json.loads((out / "t1.json").read_text())
-    assert [(row["method"], row["seeds"]) for row in rows] == [("ma-lfl-state", 2), ("logel", 1), ("true-reward", 1)]
+    want = [("ma-lfl-state", 2), ("logel", 1), ("true-reward", 1), ("ma-lfl-state", 2)]
+    assert [(row["method"], row["seeds"]) for row in rows] == want
+    drawn = {path.name for path in out.glob("*.svg")}
+    assert drawn == {f"{t}_{x}.svg" for t in ("t1", "t1_joint") for x in ("divergences", "induced_returns", "rewards")}
+    assert all(path.read_text().startswith("<svg") for path in out.glob("*.svg"))
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
     for arguments, says in (
-        (["ilola", "--table", "1"], "ilola has the tables exact and t1"),
-        (["ilola", "--figure", "2"], "no figures"),
-        (["ilola", "--table", "t1", "--algorithms", "bc"], "there is no bc; there are ma-lfl, ma-lfl-state"),
+        (["ilola", "--table", "1"], "ilola has the tables exact, t1, trajectories"),
+        (["ilola", "--figure", "2"], "has no results to draw"),
+        (["ilola", "--games", "gems"], "name their games"),
+        (["ilola", "--table", "confusion"], "run mairl reproduce ilola --table exact first"),
+        (["ilola", "--table", "t1", "--algorithms", "bc"], "there is no bc; there are naive, "),
         (["mamql", "--table", "exact"], "mamql has the tables 1 and 2, not exact"),
     ):
         with pytest.raises(Unsupported, match=says):

@@ -21,13 +21,13 @@ from mairl.algorithms.family_fit import gauss_newton
 from mairl.algorithms.i_logel import i_logel
 from mairl.algorithms.i_lola import GRID, i_lola
 from mairl.algorithms.i_lola_cmaes import i_lola_cmaes
-from mairl.algorithms.induced import softmax
 from mairl.algorithms.lfl import lfl
 from mairl.algorithms.logel import logel
 from mairl.algorithms.ma_lfl import SoftImprovementReward, ma_lfl
 from mairl.algorithms.recovered import Recovered
 from mairl.algorithms.update_model import BILINEAR, update_model
 from mairl.data.learning_history import LearningHistory, learning_history
+from mairl.ops.host_softmax import softmax
 from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 from mairl.ops.tables import Tables, expect_others

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.data.exact_learning import exact_learning
+from mairl.ops.host_softmax import softmax
 from mairl.ops.linear_game import LinearGame
 from mairl.ops.tables import Tables
 
@@ -30,9 +31,3 @@ def induced_policies(
     weights = np.ones((tables.num_agents, 1)) / TEMPERATURE
     history = exact_learning(game, "ma-spi", weights, 0.0, transitions=STEPS, seed=FRESH + seed)
     return softmax(history.logits()[-1])
-
-
-def softmax(logits: Float[np.ndarray, "*b action"]) -> Float[np.ndarray, "*b action"]:
-    """Probabilities, on the host."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -88,7 +88,7 @@ def ma_lfl(
             *(_equations(tables, now, after, i, temperature, tie) for now, after in itertools.pairwise(logs))
         )
         solved = least_squares(np.concatenate(designs), target := np.concatenate(targets))
-        rewards[..., i] = _table(solved.solution, shape, i, tie)
+        rewards[..., i] = reward_table(solved.solution, shape, i, tie)
         spaces.append(solved.null_space)
         off += solved.relative_residual * float(target @ target)
         size += float(target @ target)
@@ -110,7 +110,8 @@ def _equations(tables: Tables, before, after, agent: int, temperature: float, ti
     return blind.T @ reward_design(before, agent, tie), blind.T @ target.ravel()
 
 
-def _table(solution, shape, agent: int, tie: Tie):
+def reward_table(solution, shape, agent: int, tie: Tie):
+    """The reward's table over all joint actions, from the numbers that it is tied to."""
     if tie == "joint":
         return solution.reshape(shape)
     own = [1] * (len(shape) - 1)

@@ -16,7 +16,7 @@ from mairl.core.errors import InvalidData
 
 
 def bench(
-    name: Annotated[Literal["games", "learn", "scenarios", "driving"], tyro.conf.Positional],
+    name: Annotated[Literal["games", "learn", "learners", "scenarios", "driving"], tyro.conf.Positional],
     *,
     data: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
@@ -25,8 +25,8 @@ def bench(
     """Measures speed on this machine. Leave it alone meanwhile: rates are medians of a few repeats.
 
     Args:
-        name: "games" (random play), "learn" (training), "scenarios" (importing the Waymo Open Motion Dataset) or
-            "driving" (random driving).
+        name: "games" (random play), "learn" (training), "learners" (learning from learners), "scenarios" (importing the
+            Waymo Open Motion Dataset) or "driving" (random driving).
         data: for "scenarios": a TFRecord file of the dataset; for "driving": a STORE of scenarios. Default: made-up
             scenes.
         out: also write the result to this JSON file.
@@ -46,6 +46,10 @@ def bench(
         from mairl.bench.scenarios import bench_scenarios
 
         result = bench_scenarios(data)
+    elif name == "learners":
+        from mairl.bench.learners import bench_learners
+
+        result = bench_learners()
     elif name == "learn":
         from mairl.bench.learn import bench_learn
 

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
         paper: Annotated[Literal["mamql", "ilola"], tyro.conf.Positional],
         *,
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-        table: Literal["1", "2", "exact", "t1"] | None = None,
+        table: str | None = None,
         figure: int | None = None,
         budget: Literal["quick", "paper"] = "paper",
         seeds: int | None = None,
@@ -34,24 +34,25 @@ def main(argv: list[str]) -> None:
         Args:
             paper: "mamql", or "ilola": learning from learners.
             out: folder of results; runs and recordings are kept in it.
-            table: of "mamql" 1 (with Table II's convergence in the same rows); of "ilola" exact (every learner inverted
-                with every family) or t1 (soft policy improvers); default: everything.
-            figure: 2, 3 or 4.
+            table: of "mamql" 1 (with Table II's convergence in the same rows); of "ilola" one of
+                `mairl.reproduce.ilola_tables.TABLES`: exact (every learner inverted with every family), t1 (soft policy
+                improvers), t2 (PPO learners in Simple Spread), t3 (in MultiWalker), trajectories, lfl, logel,
+                confusion, curves, cma-es; default: everything but t3, which takes hours.
+            figure: of "mamql" 2, 3 or 4; of "ilola" 1 (divergences) or 2 (heat maps), with all pictures beside them.
             budget: "paper" for the claims, "quick" to see that everything works.
-            seeds: default ten, five for Figure 2, one for "ilola" exact; with the quick budget two.
+            seeds: default ten, five for Figure 2, one for "ilola" exact, three for t3; with the quick budget two.
             algorithms: only these; of "ilola" the learners (exact) or methods (t1).
             games: only these.
             stochastic: demonstrations of the stochastic expert instead of the greedy one.
             json: print one JSON object.
         """
         if paper == "ilola":
-            tables = [table] if table else ["exact", "t1"]
-            if figure is not None or games or stochastic or set(tables) - {"exact", "t1"}:
-                raise Unsupported("ilola has the tables exact and t1, no figures, and one game: leave the rest out")
-            result, lines = _ilola(out, tables, seeds, budget, algorithms, command)
+            if games or stochastic:
+                raise Unsupported("the tables of ilola name their games and learners: leave --games, --stochastic out")
+            result, lines = _ilola(out, table, figure, seeds, budget, algorithms, command)
             emit(result, json, lines)
             return
-        if table in ("exact", "t1"):
+        if table not in (None, "1", "2"):
             raise Unsupported(f"mamql has the tables 1 and 2, not {table}: ask for ilola, or for another table")
         from mairl.reproduce import mamql
         from mairl.reproduce.mamql_curves import write_curves
@@ -76,26 +77,34 @@ def main(argv: list[str]) -> None:
     tyro.cli(reproduce, args=argv, prog="mairl reproduce")
 
 
-def _ilola(out: Path, tables: list[str], seeds: int | None, budget: str, algorithms: tuple[str, ...], command: str):
-    """Runs the tables of learning from learners; returns their rows and the lines to print."""
+def _ilola(
+    out: Path,
+    table: str | None,
+    figure: int | None,
+    seeds: int | None,
+    budget: str,
+    algorithms: tuple[str, ...],
+    command: str,
+):
+    """Runs the tables of learning from learners, and draws what there is; returns their rows and the lines to print."""
     from mairl.ops.learners import LEARNERS
-    from mairl.reproduce import ilola, ilola_t1
+    from mairl.reproduce import ilola_t1
+    from mairl.reproduce.ilola_pictures import write_pictures
+    from mairl.reproduce.ilola_tables import BY_DEFAULT, TABLES, Asked
 
-    known = [*(LEARNERS if "exact" in tables else ()), *(ilola_t1.METHODS if "t1" in tables else ())]
-    if unknown := sorted(set(algorithms) - set(known)):
-        raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+    if table is not None and table not in TABLES:
+        raise Unsupported(f"ilola has the tables {', '.join(TABLES)}, not {table}")
+    if unknown := sorted(set(algorithms) - set(LEARNERS) - set(ilola_t1.METHODS)):
+        raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join([*LEARNERS, *ilola_t1.METHODS])}")
+    chosen = [table] if table else [] if figure is not None else list(BY_DEFAULT)
+    asked = Asked(out, seeds, budget == "quick", algorithms, command)
     result, lines = {}, []
-    if "exact" in tables:
-        learners = tuple(a for a in algorithms if a in LEARNERS) or tuple(LEARNERS)
-        rows = ilola.exact(out, seeds=seeds or 1, learners=learners, command=command)
-        result["exact"] = rows
-        lines += ilola.exact_markdown(rows)
-    if "t1" in tables:
-        methods = tuple(a for a in algorithms if a in ilola_t1.METHODS)
-        count = seeds or (2 if budget == "quick" else 10)
-        for reward in ("disjoint", "joint"):
-            rows = ilola_t1.t1(out, seeds=count, reward=reward, methods=methods, command=command)
-            result[f"t1_{reward}"] = rows
-            lines += [f"T1, {reward} reward", *ilola_t1.t1_markdown(rows)]
+    for name in chosen:
+        rows, shown = TABLES[name](asked)
+        result |= rows
+        lines += shown
+    result["pictures"] = [str(path) for path in write_pictures(out)]
+    if figure is not None and not result["pictures"]:
+        raise Unsupported(f"{out} has no results to draw: run mairl reproduce ilola --table exact, t1 or curves first")
     lines.append(f"results: {out}")
     return result, lines

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame, TimeStep
@@ -18,8 +18,8 @@ from mairl.driving.autopilot import Autopilot, autopilot
 from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
 from mairl.driving.idm import Driver
 from mairl.driving.observe import SMALL, Sight, observe
-from mairl.driving.rewards import RewardWeights, rewards, weights_of
-from mairl.driving.simulator import EVENTS, Rules, State, advance, start
+from mairl.driving.rewards import FEATURES, RewardWeights, features, rewards, weights_of
+from mairl.driving.simulator import EVENTS, Rules, State, advance, recalled, start
 from mairl.driving.world import Worlds
 
 TRAFFIC = ("logs", "idm", "mobil")
@@ -167,6 +167,18 @@ class Driving(MarkovGame):
     def observe(self, state: State) -> PyTree[Array]:
         """See `MarkovGame.observe` and `mairl.driving.observe`."""
         return observe(self.worlds, self.sight, state, self.horizon)
+
+    def feature_names(self) -> tuple[str, ...]:
+        """See `MarkovGame.feature_names`."""
+        return FEATURES
+
+    def features(self, state: State, actions: Array, next_state: State) -> Float[Array, "agent feature"]:
+        """See `MarkovGame.features` and `mairl.driving.rewards.FEATURES`."""
+        return features(self.worlds, state, next_state, recalled(self.worlds, self.rules, state, next_state))
+
+    def feature_weights(self) -> Float[np.ndarray, "agent feature"]:
+        """See `MarkovGame.feature_weights`."""
+        return np.tile([getattr(self.reward, name) for name in FEATURES], (self.num_agents, 1))
 
     def agent_names(self) -> tuple[str, ...]:
         """See `MarkovGame.agent_names`."""

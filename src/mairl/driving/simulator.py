@@ -230,6 +230,22 @@ def happened(
     return Events(goal, hit, off, red, wrong, edge_distance), rise
 
 
+def recalled(worlds: Worlds, rules: Rules, before: State, after: State) -> Events:
+    """The events of the step from one state to the next, as `advance` returned them."""
+    went = State(
+        after.world,
+        after.time,
+        after.motion,
+        after.ground,
+        before.rise,
+        before.away,
+        before.parked,
+        before.reached,
+        after.past,
+    )
+    return happened(worlds, rules, before, went)[0]
+
+
 def at_goal(worlds: Worlds, rules: Rules, state: State) -> Bool[Array, " agent"]:
     """Who is where its log ended, as `rules` ask."""
     goal = dict(zip(GOAL, worlds.goal[state.world], strict=True))

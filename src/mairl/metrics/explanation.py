@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.algorithms.explain import Predict
-from mairl.algorithms.induced import induced_policies, softmax
+from mairl.algorithms.induced import induced_policies
 from mairl.core.errors import Unsupported
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill, update_divergence
 from mairl.metrics.reward_distance import pearson, spearman
 from mairl.ops.equilibrium import evaluate
+from mairl.ops.host_softmax import softmax
 from mairl.ops.occupancy import state_occupancy
 from mairl.ops.tables import Tables
 

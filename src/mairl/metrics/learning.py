@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.core.errors import Unsupported
+from mairl.networks.policy_divergence import Distribution, divergence
+from mairl.ops.host_softmax import log_softmax
 
 CLEARLY = 0.05
 """An expert must be above random play by this share of the larger of both returns (in size)."""
@@ -28,10 +30,15 @@ def update_divergence(
     return max(0.0, float(divergence.mean(axis=0) @ visits / visits.sum()))
 
 
-def log_softmax(logits: Float[np.ndarray, "*b action"]) -> Float[np.ndarray, "*b action"]:
-    """Log-probabilities, in nats."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+def play_divergence(real: Distribution, predicted: Distribution, mask) -> Float[np.ndarray, " step"]:
+    """E mean_i KL(real_i ‖ predicted_i) of each held-out update over the states of its play, in nats.
+
+    Args:
+        real, predicted: at the observations of the play, leaves `[step, time, env, agent, ...]`.
+        mask: `[step, time, env, agent]` the agent took part.
+    """
+    each, here = np.asarray(divergence(real, predicted), np.float64), np.asarray(mask, bool)
+    return np.where(here, each, 0.0).sum(axis=(1, 2, 3)) / np.maximum(here.sum(axis=(1, 2, 3)), 1)
 
 
 def skill(divergence, reference) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,26 @@ def cma_es(
     Raises:
         Unsupported: no point of the first population has a finite value.
     """
+    search = searching(start, spread=spread, population=population, evaluations=evaluations, target=target, seed=seed)
+    points = next(search)
+    while True:
+        try:
+            points = search.send(np.asarray(objective(points), np.float64))
+        except StopIteration as found:
+            return found.value
+
+
+def searching(
+    start: Float[np.ndarray, " unknown"],
+    *,
+    spread: float,
+    population: int = 16,
+    evaluations: int = 2400,
+    target: float = -np.inf,
+    seed: int = 0,
+) -> Generator[Float[np.ndarray, "population unknown"], Float[np.ndarray, " population"], Minimum]:
+    """`cma_es` the other way round: gives a population, is sent its values, and returns the minimum. So several
+    searches can share one evaluation."""
     rng = np.random.default_rng(seed)
     size, parents = len(start), population // 2
     weights = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
@@ -67,7 +87,7 @@ def cma_es(
         values, axes = np.linalg.eigh(covariance)
         scales = np.sqrt(np.maximum(values, 1e-300))
         steps = (rng.standard_normal((population, size)) * scales) @ axes.T
-        found = np.asarray(objective(mean + spread * steps), np.float64)
+        found = yield mean + spread * steps
         found = np.where(np.isfinite(found), found, np.inf)
         asked += population
         order = np.argsort(found)

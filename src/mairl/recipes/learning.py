@@ -7,7 +7,6 @@ import dataclasses
 import jax
 import numpy as np
 
-from mairl.algorithms.induced import softmax
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.collect import record
 from mairl.data.demonstrations import Metadata
@@ -16,6 +15,7 @@ from mairl.data.learning_history import LearningHistory, learning_history
 from mairl.games import options_of
 from mairl.games.tabular import TabularPolicy
 from mairl.games.tabular.features import as_feature, tabular_game
+from mairl.ops.host_softmax import softmax
 from mairl.ops.learners import ANTICIPATING, LEARNERS
 from mairl.ops.linear_game import LinearGame
 

@@ -107,21 +107,37 @@ def t1(
     folder: Path, *, seeds: int, reward: str = "disjoint", methods: tuple[str, ...] = (), command: str = ""
 ) -> list[dict[str, Any]]:
     """Grows `t1.json` (or `t1_joint.json`), one row a method, written as soon as it is known."""
-    name = "t1.json" if reward == "disjoint" else f"t1_{reward}.json"
     cases = [make_case(reward, seed) for seed in range(seeds)]
-    tables = cases[0].tables
-    random = random_return(tables)
-    experts = np.array([induced_return(tables, tables.reward, case.seed) for case in cases])
-    expert = interquartile_mean(experts)[0]
-    order, rows = list(METHODS), []
-    for method in methods or order:
+    expert, random = yardsticks(reward, seeds)
+    rows = []
+    for method in methods or METHODS:
         runs = [measure(case, method) for case in cases]
-        rows.append(_row(method, reward, runs, expert, random, command))
-        add_rows(folder / name, rows, lambda row: order.index(row["method"]))
+        rows.append(t1_row(method, reward, "exact", runs, expert, random, command))
+        grow(folder, reward, rows)
     return rows
 
 
-def _row(method: str, reward: str, runs, expert: float, random: float, command: str) -> dict[str, Any]:
+def yardsticks(reward: str, seeds: int) -> tuple[float, float]:
+    """Returns of agents that are trained on the true reward (interquartile mean over seeds), and of random play."""
+    tables = ma_lfl_grid(reward=reward).tables()  # type: ignore[arg-type]
+    experts = np.array([induced_return(tables, tables.reward, seed) for seed in range(seeds)])
+    return interquartile_mean(experts)[0], random_return(tables)
+
+
+def grow(folder: Path, reward: str, rows: list[dict[str, Any]]) -> None:
+    """Adds rows to their table, exact ones first."""
+    order = list(METHODS)
+    name = "t1.json" if reward == "disjoint" else f"t1_{reward}.json"
+    add_rows(folder / name, rows, lambda row: (PROTOCOLS.index(row["protocol"]), order.index(row["method"])))
+
+
+PROTOCOLS = ("exact", "sampled")
+"""How policies are seen: as they are, or through what they do (`ilola_t1_sampled`)."""
+
+
+def t1_row(method: str, reward: str, protocol: str, runs, expert: float, random: float, command: str) -> dict[str, Any]:
+    """One row of the table, from the figures of every seed."""
+
     def total(name):
         return np.concatenate([run[name] for run in runs])
 
@@ -132,6 +148,7 @@ def _row(method: str, reward: str, runs, expert: float, random: float, command: 
     return {
         "method": method,
         "reward": reward,
+        "protocol": protocol,
         "seeds": len(runs),
         "kl_1a": float(total("kl_1a").mean()),
         "kl_1b": float(total("kl_1b").mean()) if recovers else None,
@@ -163,6 +180,8 @@ def t1_markdown(rows: list[dict[str, Any]]) -> list[str]:
         numbers = [f"{row[k]:.2g}" if row[k] is not None else "–" for k in ("kl_1a", "kl_1b", "kl_0")]
         numbers += [f"{row[k]:.4f}" if row[k] is not None else "–" for k in ("skill_1a", "skill_1b", "pearson")]
         lines.append(
-            f"| {row['method']} | " + " | ".join(numbers) + f" | {row['induced_return_normalised']:.3f}{interval} |"
+            f"| {row['method']}{', sampled' if row['protocol'] == 'sampled' else ''} | "
+            + " | ".join(numbers)
+            + f" | {row['induced_return_normalised']:.3f}{interval} |"
         )
     return lines

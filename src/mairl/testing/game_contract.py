@@ -51,9 +51,9 @@ def check_game(
     check_pure(game, key)
     check_transforms(game, key, tolerance)
     played = rollout(game, key, num_envs, num_steps or game.horizon)
-    check_played(game, *played)
+    check_played(game, *played[:-1])
     check_successors(game, key, played[0], samples, tolerance)
-    check_features(game, key, num_envs, num_steps or game.horizon, tolerance)
+    check_features(game, *played, tolerance)
     check_gradients(game, key)
     check_render(game, key)
 
@@ -129,12 +129,14 @@ def check_transforms(game: MarkovGame, key: Key[Array, ""], tolerance: float = 1
     _same(single, _head(steps), "step differs under jit and vmap", tolerance)
 
 
-def rollout(game: MarkovGame, key: Key[Array, ""], num_envs: int, num_steps: int) -> tuple[Any, Any, TimeStep, Array]:
+def rollout(
+    game: MarkovGame, key: Key[Array, ""], num_envs: int, num_steps: int
+) -> tuple[Any, Any, TimeStep, Array, Array]:
     """Random play, scanned and not reset.
 
     Returns:
-        States before each step, those after it, what the step returned, and whether the episode was still on:
-        leaves `[time, env, ...]`, on the host.
+        States before each step, those after it, what the step returned, whether the episode was still on, and the
+        actions: leaves `[time, env, ...]`, on the host.
     """
 
     def one(carry, key):
@@ -142,7 +144,7 @@ def rollout(game: MarkovGame, key: Key[Array, ""], num_envs: int, num_steps: int
         key_act, key_step = jax.random.split(key)
         actions = _actions(game, key_act, state)
         next_state, step = game.step(key_step, state, actions)
-        return (next_state, over | step.done), (state, next_state, step, ~over)
+        return (next_state, over | step.done), (state, next_state, step, ~over, actions)
 
     def episode(key):
         key_reset, key_play = jax.random.split(key)

@@ -21,10 +21,10 @@ from mairl.networks.build import NetworkConfig
 @pytest.fixture(scope="module")
 def pettingzoo_env():
     """PettingZoo's constructor of the parallel environment."""
-    for module in ("Box2D", "pygame", "pettingzoo"):
-        pytest.importorskip(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        for module in ("Box2D", "pygame", "pettingzoo"):
+            pytest.importorskip(module)
         return importlib.import_module("pettingzoo.sisl.multiwalker.multiwalker").parallel_env
 
 

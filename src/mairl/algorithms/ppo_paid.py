@@ -1,0 +1,102 @@
+"""PPO paid otherwise than by its game: by a recovered reward on the game's features, or on what agents see and do.
+
+Host games show features with every step, so that here, unlike with `RewardedGame`, they can be played for any weights.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mairl.algorithms.base import Algorithm
+from mairl.algorithms.ppo import PPO
+from mairl.core.transition import Transition, features, observe
+from mairl.networks.feature_values import Basis
+
+
+class Payment(Protocol):
+    """Rewards of observed steps with leaves `[time, env, ...]`."""
+
+    def __call__(
+        self, steps: Transition, features: Float[Array, "time env agent feature"]
+    ) -> Float[Array, "time env agent"]:
+        """What each agent is paid."""
+        ...
+
+
+class LinearPayment(eqx.Module):
+    """φ · ω on the game's own features."""
+
+    weights: Float[Array, "agent feature"]
+
+    def __call__(self, steps: Transition, features: Array) -> Array:
+        """See `Payment`."""
+        return jnp.sum(features * self.weights, axis=-1)
+
+
+class FreePayment(eqx.Module):
+    """A reward that is linear in (basis of what an agent sees) × (its action); see `seen_and_done`.
+
+    Attributes:
+        basis: leaves `[agent, ...]`.
+        weights: `[agent, basis · action]`.
+        actions: how many discrete ones; 0 for Box.
+    """
+
+    basis: Basis
+    weights: Float[Array, "agent column"]
+    actions: int = eqx.field(static=True)
+
+    def __call__(self, steps: Transition, features: Array) -> Array:
+        """See `Payment`."""
+        return jnp.sum(seen_and_done(self.basis, self.actions, steps) * self.weights, axis=-1)
+
+
+def seen_and_done(basis: Basis, actions: int, steps: Transition) -> Float[Array, "time env agent column"]:
+    """b(o_i) ⊗ e(a_i): e is one-hot of discrete actions; of Box actions 1, the action and its squares."""
+
+    def one(basis, obs, acted):
+        done = jax.nn.one_hot(acted, actions) if actions else jnp.concatenate([jnp.ones(1), acted, acted**2])
+        return jnp.outer(basis(obs), done).ravel()
+
+    return jax.vmap(jax.vmap(jax.vmap(one), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))(
+        basis, steps.obs, steps.actions
+    )
+
+
+class PaidPPO(Algorithm):
+    """`ppo`, its rollouts paid by `payment`. The true reward is not read."""
+
+    ppo: PPO
+    payment: Payment
+
+    def check(self, game, data):
+        """See `Algorithm.check`."""
+        self.ppo.check(game, data)
+
+    def collection(self, game):
+        """As PPO's."""
+        return self.ppo.collection(game)
+
+    def init(self, key, game, data):
+        """As PPO's."""
+        return self.ppo.init(key, game, data)
+
+    def behaviour(self, state):
+        """As PPO's."""
+        return self.ppo.behaviour(state)
+
+    def update(self, key, state, game, data, rollout):
+        """PPO's on the same play, paid otherwise."""
+        assert rollout is not None
+        paid = self.payment(observe(game, rollout), features(game, rollout))
+        paid = jax.lax.stop_gradient(paid)
+        return self.ppo.update(key, state, game, data, eqx.tree_at(lambda r: r.reward, rollout, paid))
+
+    def result(self, state):
+        """As PPO's."""
+        return self.ppo.result(state)

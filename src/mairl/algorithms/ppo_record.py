@@ -1,0 +1,113 @@
+"""What PPO did while it learned: its states, the play each update was made from, and that play's reward features."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt32
+
+from mairl.algorithms.ppo import PPO, State
+from mairl.core.errors import InvalidData, Unsupported
+from mairl.core.game import MarkovGame
+from mairl.core.policy import Policy
+from mairl.core.transition import Transition, features, observe
+from mairl.data.collect import play, reset
+from mairl.data.learning_history import LearningHistory
+
+
+class PPORecord(eqx.Module):
+    """Updates in the order in which they were made, stacked on a first axis `[step, ...]`.
+
+    Attributes:
+        before: the learner's state before each update.
+        after: the policies after it.
+        key: what each update drew its minibatches from, as `jax.random.key_data`.
+        rollout: the play it was made from, `[step, time, env, ...]`, with observations, without states and rewards.
+        features: of that play, `[step, time, env, agent, feature]`.
+    """
+
+    before: State
+    after: Policy
+    key: UInt32[Array, "step word"]
+    rollout: Transition
+    features: Float[Array, "step time env agent feature"]
+
+    @property
+    def num_steps(self) -> int:
+        """How many updates."""
+        return self.key.shape[0]
+
+    def steps(self, which: slice) -> PPORecord:
+        """Some consecutive updates only."""
+        return jax.tree.map(lambda x: x[which] if eqx.is_array(x) else x, self)
+
+
+def record_ppo(ppo: PPO, game: MarkovGame, key: Key[Array, ""], *, skip: int, steps: int) -> PPORecord:
+    """Lets PPO learn for `skip` updates, and records the next `steps`. `jit` and `vmap` (over keys) work on it.
+
+    Host games are recorded by `fit` with a `Recorder`: see `ppo_record`.
+    """
+    key_state, key_env, key_loop = jax.random.split(key, 3)
+    first = ppo.init(key_state, game, None), reset(game, key_env, ppo.num_envs)
+    arrays, static = eqx.partition(first, eqx.is_array)
+
+    def update(arrays, index):
+        state, env = eqx.combine(arrays, static)
+        key_play, key_update = jax.random.split(jax.random.fold_in(key_loop, index))
+        env, rollout = play(game, ppo.behaviour(state), key_play, env, ppo.num_steps)
+        after, _ = ppo.update(key_update, state, game, None, rollout)
+        return eqx.filter((after, env), eqx.is_array), (state, after, key_update, rollout)
+
+    def unseen(arrays, index):
+        return update(arrays, index)[0], None
+
+    def seen(arrays, index):
+        onward, (state, after, key_update, rollout) = update(arrays, index)
+        kept = (state, after.policy, jax.random.key_data(key_update), forget(game, rollout), features(game, rollout))
+        return onward, eqx.filter(kept, eqx.is_array)
+
+    arrays, _ = jax.lax.scan(unseen, arrays, jnp.arange(skip))
+    _, (before, after, words, rollout, felt) = jax.lax.scan(seen, arrays, skip + jnp.arange(steps))
+    return PPORecord(eqx.combine(before, static[0]), eqx.combine(after, static[0].policy), words, rollout, felt)
+
+
+def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPORecord]:
+    """The updates in a history that `fit` recorded, and the learner that made them.
+
+    Raises:
+        InvalidData: no updates of PPO, or without keys, critics, moments or features.
+        Unsupported: agents share their parameters.
+    """
+    updates = history.updates
+    missing = [n for n in ("keys", "features", "critic") if updates is None or getattr(updates, n) is None]
+    if updates is None or missing or history.optimiser is None or not isinstance(updates.learner, PPO):
+        raise InvalidData(
+            f"this history has no updates of PPO to repeat (missing: {', '.join(missing) or 'PPO, or its moments'}): "
+            "record one with mairl expert GAME --record-learning"
+        )
+    ppo = updates.learner
+    if ppo.network.shared:
+        raise Unsupported("agents that share one network cannot be told apart by how it changes: shared=False")
+    policy, critic, after, rollout = (
+        jax.tree.map(jnp.asarray, tree) for tree in (history.policies, updates.critic, updates.after, updates.rollout)
+    )
+    one = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, (policy, critic))
+    empty = ppo.optimiser().init(eqx.filter(one, eqx.is_inexact_array))
+    moments = jax.tree.unflatten(
+        jax.tree.structure(empty), [jnp.asarray(x) for x in jax.tree.leaves(history.optimiser)]
+    )
+    return ppo, PPORecord(
+        before=State(policy, critic, moments),
+        after=after,
+        key=jnp.asarray(updates.keys),
+        rollout=jax.vmap(lambda r: forget(game, r))(rollout),
+        features=jnp.asarray(updates.features),
+    )
+
+
+def forget(game: MarkovGame, rollout: Transition) -> Transition:
+    """Play with its observations, without the game's states and the true reward: what an observer has."""
+    return dataclasses.replace(observe(game, rollout), state=None, next_state=None, reward=None, features=None)

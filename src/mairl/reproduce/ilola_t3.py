@@ -1,0 +1,170 @@
+"""T3 of the I-LOLA poster with a sound protocol: PPO learners in MultiWalker, the real Box2D game.
+
+Each seed's history is that of an expert's training, snapshots evenly spread over it: the first two thirds of the
+recorded updates are fitted, the rest only predicted. Induced returns are costly here, and are measured for the true
+reward and for the two methods that predict best: fresh agents are trained by PPO for as long as the expert was.
+
+Histories lie in `runs/t3/history-SEED`, recorded where they are missing (`mairl expert multiwalker --record-learning`
+makes the same).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from mairl.algorithms.fit import fit
+from mairl.algorithms.ppo import PPO
+from mairl.algorithms.ppo_paid import PaidPPO, Payment
+from mairl.algorithms.ppo_record import ppo_record
+from mairl.algorithms.run_folder import describe_config
+from mairl.core.game import MarkovGame
+from mairl.core.policy import Policy, UniformPolicy
+from mairl.data.learning_history import LearningHistory, load_history, save_history
+from mairl.games import make_game
+from mairl.games.multiwalker import displacement
+from mairl.metrics.learning import interquartile_mean
+from mairl.metrics.play import play_whole
+from mairl.recipes.recording import record_learning
+from mairl.reproduce.ilola import add_rows, where
+from mairl.reproduce.ilola_ppo import METHODS, Case, make_case
+from mairl.reproduce.ilola_t2 import kept, row
+
+SHARE = 2 / 3
+"""Of the recorded updates that are fitted."""
+
+EPISODES = 50
+INDUCED = 2
+"""How many methods' rewards are learned from, beside the true one: those that predict best."""
+
+
+def t3(
+    folder: Path,
+    *,
+    seeds: int,
+    methods: tuple[str, ...] = (),
+    command: str = "",
+    quick: bool = False,
+    game: str = "multiwalker",
+    workers: int | None = None,
+) -> list[dict[str, Any]]:
+    """Grows `t3.json`: first each method's predictions, then the induced returns of those that are learned from.
+
+    Args:
+        methods: names in `METHODS`; default: all. Those that predict best are chosen among them.
+        quick: histories of a twentieth of the training, and fresh agents trained as long.
+        workers: processes that step the game; default: one per core.
+    """
+    world, runs = make_game(game), folder / "runs" / "t3"
+    histories = [history_of(runs, game, seed, quick, workers) for seed in range(seeds)]
+    cases = [_case(history, world, seed) for seed, history in enumerate(histories)]
+    budget = int(dict(histories[0].metadata.facts())["env_steps"])
+    settings = {"learner": describe_config(cases[0].ppo), "snapshots": cases[0].record.num_steps, "budget": budget}
+    order = list(METHODS)
+    chosen = [m for m in order if not methods or m in methods]
+    found = {m: [kept(runs, case, m, settings) for case in cases] for m in chosen}
+    experts = [_played(world, _last(case.record.after), case.seed, workers) for case in cases]
+    random = _played(world, UniformPolicy(world.num_agents, world.action_space), 0, workers)
+    expert = interquartile_mean(np.array([e[0] for e in experts]))[0]
+    facts = {
+        "expert_displacement": float(np.mean([e[1] for e in experts])),
+        "random_displacement": random[1],
+        "command": command,
+        **settings,
+    }
+    rows = {m: row("t3", m, [r for r, _ in found[m]], None, expert, random[0]) for m in chosen}
+
+    def write():
+        known = [{**rows[m], "displacement": rows[m].get("displacement"), **facts, **where()} for m in chosen]
+        add_rows(folder / "t3.json", known, lambda r: order.index(r["method"]))
+        return known
+
+    written = write()
+    for method in to_learn_from(rows):
+        learned = [
+            _induced(runs, world, case, method, payment, budget, workers)
+            for case, (_, payment) in zip(cases, found[method])
+        ]
+        earned = np.array([x["return"] for x in learned])
+        rows[method] = row("t3", method, [r for r, _ in found[method]], earned, expert, random[0])
+        rows[method]["displacement"] = float(np.mean([x["displacement"] for x in learned]))
+        written = write()
+    return written
+
+
+def to_learn_from(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The true reward, and the methods with the best skill on held-out updates."""
+    recovering = [m for m in rows if rows[m]["skill_1b"] is not None]
+    best = sorted(recovering, key=lambda m: -rows[m]["skill_1b"])[:INDUCED]
+    return [m for m in rows if m == "true-reward" or m in best]
+
+
+def history_of(runs: Path, game: str, seed: int, quick: bool, workers: int | None) -> LearningHistory:
+    """A seed's recorded history; recorded now where it is missing. An interrupted training goes on where it was."""
+    path = runs / f"history-{seed}"
+    if not path.exists():
+        work = runs / f"training-{seed}"
+        budget = {"budget": 25_000, "snapshots": 6} if quick else {}
+        history, _ = record_learning(game, work, seed=seed, workers=workers, resume=True, **budget)
+        save_history(history, path)
+        shutil.rmtree(work, ignore_errors=True)
+    return load_history(path)
+
+
+def _case(history: LearningHistory, world: MarkovGame, seed: int) -> Case:
+    ppo, record = ppo_record(history, world)
+    fitted = max(1, min(record.num_steps - 1, round(SHARE * record.num_steps)))
+    return make_case(ppo, record, fitted, world.feature_weights(), seed)
+
+
+def _last(policies: Policy) -> Policy:
+    return jax.tree.map(lambda x: x[-1] if eqx.is_array(x) else x, policies)
+
+
+def _played(world: MarkovGame, policy: Policy, seed: int, workers: int | None) -> tuple[float, float]:
+    """Mean return per agent and displacement."""
+    played = play_whole(world, policy, EPISODES, seed=3000 + seed, workers=workers)
+    assert played.features is not None
+    return float(played.returns.mean()), float(np.mean([displacement(f) for f in played.features]))
+
+
+def _induced(
+    runs: Path, world: MarkovGame, case: Case, method: str, payment: Payment, budget: int, workers: int | None
+) -> dict[str, float]:
+    """What fresh agents trained on a recovered reward earn by the true one. Interrupted training goes on."""
+    path = runs / f"induced-{method}-{case.seed}.json"
+    if path.exists() and (known := json.loads(path.read_text()))["budget"] == budget:
+        return known
+    updates = budget // (case.ppo.num_envs * case.ppo.num_steps)
+    ppo: PPO = dataclasses.replace(case.ppo, anneal_updates=updates)
+    # Rewards have deviation 1: critics see what they were made for without a further scale.
+    ppo = dataclasses.replace(ppo, reward_scale=1.0)
+    work = runs / f"induced-{method}-{case.seed}"
+    result = fit(
+        PaidPPO(ppo, payment),
+        world,
+        budget=budget,
+        seeds=[1000 + case.seed],
+        episodes=0,
+        select="last",
+        out=work,
+        resume=True,
+        overwrite=True,
+        workers=workers,
+    )
+    earned, way = _played(world, _last_seed(result.learned.policy), 500 + case.seed, workers)
+    found = {"return": earned, "displacement": way, "budget": budget}
+    path.write_text(json.dumps(found))
+    shutil.rmtree(work, ignore_errors=True)
+    return found
+
+
+def _last_seed(policies: Policy) -> Policy:
+    return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, policies)

@@ -1,0 +1,152 @@
+"""PPO's updates as functions of the reward: repeated exactly, differentiated, inverted."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mairl.algorithms.fit import fit
+from mairl.algorithms.ppo import PPO
+from mairl.algorithms.ppo_gradients import designs, fit_gradients, fit_step, moved
+from mairl.algorithms.ppo_inverse import deviations, invert_ppo, on_sphere
+from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
+from mairl.algorithms.ppo_record import ppo_record, record_ppo
+from mairl.algorithms.ppo_replay import moves, observed_moves, parameters
+from mairl.algorithms.ppo_values import observed_values
+from mairl.algorithms.recorder import Recorder
+from mairl.core.errors import InvalidData, Unsupported
+from mairl.data.learning_history import learning_history
+from mairl.games.simple_spread.game import SimpleSpread
+from mairl.networks.build import NetworkConfig
+
+GAME = SimpleSpread(local_ratio=0.2)
+LEARNER = PPO(
+    num_envs=16,
+    num_steps=25,
+    minibatches=2,
+    epochs=2,
+    learning_rate=2e-3,
+    discount=0.9,
+    network=NetworkConfig(kind="mlp", width=12, depth=1, activation="tanh"),
+)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return eqx.filter_jit(record_ppo)(LEARNER, GAME, jax.random.key(3), skip=6, steps=5)
+
+
+@pytest.fixture(scope="module")
+def values(record):
+    return observed_values(record, LEARNER.discount)
+
+
+@pytest.fixture(scope="module")
+def gradient(record, values):
+    return fit_gradients(designs(LEARNER, record, "effective", values), record)
+
+
+def cosines(record, weights):
+    scale = deviations(record)
+    a, b = on_sphere(np.asarray(weights), scale) * scale, on_sphere(GAME.feature_weights(), scale) * scale
+    return np.sum(a * b, axis=1)
+
+
+def missed(record, weights):
+    run = eqx.filter_jit(moves)
+    apart = run(LEARNER, record, jnp.asarray(weights, jnp.float32), "all", None) - observed_moves(record)
+    return np.asarray(jnp.sum(apart**2, axis=(0, 2)) / jnp.sum(observed_moves(record) ** 2, axis=(0, 2)))
+
+
+def test_the_true_reward_repeats_the_updates_and_another_does_not(record):
+    truth = GAME.feature_weights()
+    assert missed(record, truth).max() < 1e-8
+    wrong = np.array(truth)
+    wrong[1] = -wrong[1]
+    # Only the agent whose reward is wrong goes elsewhere.
+    assert missed(record, wrong)[[0, 2]].max() < 1e-8
+    assert missed(record, wrong)[1] > 0.5
+
+
+def test_derivatives_agree_with_finite_differences(record):
+    first = record.steps(slice(0, 1))
+    weights = jnp.asarray(GAME.feature_weights(), jnp.float32)
+    direction = jnp.zeros_like(weights).at[:, 2].set(1.0)
+
+    @eqx.filter_jit
+    def both(shift):
+        def run(w):
+            return moves(LEARNER, first, w, "all", None)
+
+        return jax.jvp(run, (weights,), (direction,))[1], run(weights + shift * direction)
+
+    slope, ahead = both(2e-3)
+    _, behind = both(-2e-3)
+    numeric = (ahead - behind) / 4e-3
+    assert float(jnp.linalg.norm(slope)) > 1e-3
+    assert float(jnp.linalg.norm(slope - numeric)) < 0.03 * float(jnp.linalg.norm(slope))
+
+
+def test_gradients_point_to_the_reward(record, gradient):
+    assert cosines(record, gradient.weights).min() > 0.7
+    # The step that explains the changes best explains a part of them; against the truth no step is positive.
+    table = np.asarray(designs(LEARNER, record, "joint"))
+    assert fit_gradients(table, record).relative_residual.max() < 0.99
+    assert np.all(fit_step(table, record, -GAME.feature_weights()) == 0)
+
+
+def test_with_everything_recorded_the_reward_is_found_with_its_scale(record, gradient):
+    found = invert_ppo(LEARNER, record, gradient.weights, "all", max_iterations=15)
+    assert found.relative_residual.max() < 1e-3
+    np.testing.assert_allclose(found.weights, GAME.feature_weights(), atol=0.03)
+    assert cosines(record, found.weights).min() > 0.998
+
+
+def test_from_play_alone_the_direction_is_found(record, values, gradient):
+    found = invert_ppo(LEARNER, record, gradient.weights, "play", values, max_iterations=6)
+    assert cosines(record, found.weights).min() > 0.7
+    assert found.relative_residual.max() < gradient.relative_residual.max()
+    np.testing.assert_allclose(np.linalg.norm(found.weights * deviations(record), axis=1), 1.0, rtol=1e-6)
+    searched = invert_ppo_cmaes(LEARNER, record, "play", values, evaluations=180, population=12)
+    assert searched.evaluations == 181
+    np.testing.assert_allclose(searched.relative_residual, found.relative_residual, atol=0.05)
+    assert cosines(record, searched.weights).min() > 0.7
+
+
+def test_parameters_and_moved_are_inverses(record):
+    first = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, record)
+    change = parameters(first.after) - parameters(first.before.policy)
+    again = moved(first.before.policy, change)
+    np.testing.assert_allclose(parameters(again), parameters(first.after), atol=1e-7)
+
+
+def test_histories_recorded_by_fit_are_repeated(tmp_path):
+    game = SimpleSpread(local_ratio=0.2, continuous=True)
+    recorder = Recorder(tmp_path / "updates", every=2)
+    fit(LEARNER, game, budget=6 * 400, seeds=[1], episodes=0, select="last", recorder=recorder)
+    history = recorder.history(LEARNER, game)
+    ppo, record = ppo_record(history, game)
+    assert ppo == LEARNER
+    assert record.num_steps == 3
+    weights = jnp.asarray(game.feature_weights(), jnp.float32)
+    again = eqx.filter_jit(moves)(ppo, record, weights, "all", None)
+    np.testing.assert_allclose(again, observed_moves(record), atol=2e-6)
+    bare = dataclasses.replace(history, optimiser=None)
+    with pytest.raises(InvalidData, match="record-learning"):
+        ppo_record(bare, game)
+    with pytest.raises(InvalidData, match="no updates of PPO"):
+        ppo_record(learning_history(np.zeros((2, 2, 4, 3))), game)
+
+
+def test_what_cannot_be_told_is_refused(record):
+    flat = eqx.tree_at(lambda r: r.features, record, record.features.at[..., 3].set(1.0))
+    with pytest.raises(Unsupported, match=r"features \[3\] do not vary"):
+        deviations(flat)
+    with pytest.raises(Unsupported, match="first guess is 0"):
+        on_sphere(np.zeros((2, 3)), np.ones(3))
+    still = eqx.tree_at(lambda r: r.after, record, record.before.policy)
+    with pytest.raises(Unsupported, match="no parameter changed"):
+        fit_gradients(np.ones((5, 3, 1, 6)), still)
