@@ -158,6 +158,24 @@ def test_whoever_stands_in_the_log_at_its_end_stands_there_and_others_leave(worl
     assert not scenes.present[55:, 2].any()
 
 
+def test_whoever_would_enter_into_somebody_waits(worlds):
+    """The log of the second begins at step 20 close behind where the first, which brakes, then stands."""
+    road = straight(worlds, [0.0, -20.0], [10.0, 10.0])
+    log = np.array(road.log)
+    log[0, :20, :, 1] = 0.0
+    road = dataclasses.replace(road, log=jnp.asarray(log))
+    game = Driving(road, Bicycle(), sight=SIGHT, traffic="idm")
+    scenes, _, step = rolled(game, accelerating(lambda time: jnp.where(time < 20, -5.0, 0.0)), 60)
+    assert not scenes.present[:20, 1].any()
+    # It would come at 10 m/s, 5 m behind who stands at 10 m.
+    assert scenes.x[25, 0] == pytest.approx(10.0, abs=1.0)
+    assert not scenes.present[:, 1].any()
+    assert not step.info["collision"].any()
+    on, _, _ = rolled(game, accelerating(lambda time: 0.0 * time), 60)
+    assert on.present[20:, 1].all()
+    np.testing.assert_allclose(on.speed[21, 1], 10.0, atol=1.5)
+
+
 def test_positions_are_differentiable_in_the_leaders_actions(worlds):
     road = straight(worlds, [30.0, 0.0], [8.0, 8.0])
     game = Driving(road, Bicycle(), sight=SIGHT, traffic="idm")

@@ -2,9 +2,9 @@
 
 A vehicle's path is where its log went; how far it has got along it and how fast it is are its own. It wants to drive as
 fast as its log did a little farther on, and follows whatever is in its way: driven vehicles, other vehicles on their
-own, whatever replays its log, red lights. It is there from when its log begins; where its log ends it leaves, or stands
-if its log ended standing. Motions are differentiable in everybody's, but where another becomes the one to follow, where
-a speed reaches 0, and in decisions to change lanes.
+own, whatever replays its log, red lights. It enters when its log begins, if there is room; where its log ends it
+leaves, or stands if its log ended standing. Motions are differentiable in everybody's, but where another becomes the
+one to follow, where a speed reaches 0, and in decisions to enter or to change lanes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Riders(eqx.Module):
     Attributes:
         station: metres from the begin of each one's path.
         speed: metres a second.
+        entered: is there, or has been; whoever would enter into somebody waits until there is room.
         gone: has left at the end of its path.
         lane: 0: its path; 1, 2: the lane to the left, to the right of it.
         aside: metres to the left of its path.
@@ -40,6 +41,7 @@ class Riders(eqx.Module):
 
     station: Float[Array, " slot"]
     speed: Float[Array, " slot"]
+    entered: Bool[Array, " slot"]
     gone: Bool[Array, " slot"]
     lane: Int[Array, " slot"]
     aside: Float[Array, " slot"]
@@ -53,6 +55,7 @@ class Autopilot(eqx.Module):
         path: `PATH` of each slot at each step, straight on through gaps of the log.
         rides: who drives on its own.
         first, last: the steps at which each is first and last seen.
+        entry: speed at which each is first seen, m/s.
         driver: how.
     """
 
@@ -60,6 +63,7 @@ class Autopilot(eqx.Module):
     rides: Bool[Array, "world slot"]
     first: Int[Array, "world slot"]
     last: Int[Array, "world slot"]
+    entry: Float[Array, "world slot"]
     driver: Driver = eqx.field(static=True)
 
     def begin(self, worlds: Worlds, world: Int[Array, ""]) -> Riders:
@@ -67,9 +71,10 @@ class Autopilot(eqx.Module):
         time, slots = worlds.start[world], worlds.num_slots
         scene = logged(worlds, world, time)
         station = self.path[world, PATH.index("station"), time]
-        return Riders(
-            station, scene.speed, self.last[world] < time, jnp.zeros(slots, jnp.int32), jnp.zeros(slots), scene
-        )
+        entered = self.first[world] <= time
+        speed = jnp.where(entered, jnp.maximum(scene.speed, 0.0), self.entry[world])
+        no = jnp.zeros(slots, jnp.int32)
+        return Riders(station, speed, entered, self.last[world] < time, no, jnp.zeros(slots), scene)
 
     def drive(
         self, worlds: Worlds, world: Int[Array, ""], time: Int[Array, ""], riders: Riders, scene: Scene
@@ -97,30 +102,34 @@ class Autopilot(eqx.Module):
         end = path[PATH.index("station"), -1]
         over = station >= end
         station, speed = jnp.minimum(station, end), jnp.where(over, 0.0, speed)
-        # Before its log begins a vehicle is carried along, so that it enters as logged.
-        waits = time < self.first[world]
-        entering = path[PATH.index("station"), jnp.minimum(time + 1, path.shape[1] - 1)]
-        station, speed = jnp.where(waits, entering, station), jnp.where(waits, log.speed, speed)
-        gone = riders.gone | (over & ~waits & (path[PATH.index("wanted"), -1] > STANDING))
+        moves = riders.entered
+        station, speed = jnp.where(moves, station, riders.station), jnp.where(moves, speed, riders.speed)
+        # Nobody enters who would have to brake hard at once.
+        room = (a > -driver.hardest / 2) & ~view.blocked(here["x"], here["y"], here["z"], here["cos"], here["sin"])
+        entered = moves | (room & (time + 1 >= self.first[world]))
+        gone = riders.gone | (over & moves & (path[PATH.index("wanted"), -1] > STANDING))
         x, y, z, c, s, *_ = at_station(path, station[None])[:, 0]
-        aside = riders.aside + step
+        aside = riders.aside + jnp.where(moves, step, 0.0)
         slant = step / jnp.maximum(speed * worlds.dt, 0.1)
         norm = jax.lax.rsqrt(1.0 + slant * slant)
-        there = (time + 1 >= self.first[world]) & ~gone
-        own = Scene(x - s * aside, y + c * aside, z, (c - s * slant) * norm, (s + c * slant) * norm, speed, there)
+        heading = (c - s * slant) * norm, (s + c * slant) * norm
+        own = Scene(x - s * aside, y + c * aside, z, *heading, speed, entered & ~gone)
         shown = jax.tree.map(lambda a, b: jnp.where(self.rides[world], a, b), own, log)
-        return Riders(station, speed, gone, lane, aside, shown)
+        return Riders(station, speed, entered, gone, lane, aside, shown)
 
 
 def autopilot(worlds: Worlds, driver: Driver = Driver(), travel: float = 2.0) -> Autopilot:
     """For all vehicles of these worlds that are not driven and whose logs go farther than `travel` metres; whatever
     else moves, or stands, replays its log. On the host."""
     path = paths_of(worlds, driver.preview)
-    valid = np.asarray(worlds.log)[:, :, LOG.index("valid")] > 0
+    log = dict(zip(LOG, np.moveaxis(np.asarray(worlds.log), 2, 0), strict=True))
+    valid = log["valid"] > 0
     driven = np.zeros((len(worlds), worlds.num_slots), bool)
     driven[:, : worlds.num_agents] = np.asarray(worlds.driven)
     vehicle = np.asarray(worlds.kind) == AgentType.VEHICLE
     rides = vehicle & ~driven & (path[:, PATH.index("station"), -1] > travel)
     first, last = valid.argmax(axis=1), valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
+    speed = np.maximum(log["vx"] * log["cos"] + log["vy"] * log["sin"], 0.0)
+    entry = np.take_along_axis(speed, first[:, None], axis=1)[:, 0]
     first, last = (jnp.asarray(step, jnp.int32) for step in (first, last))
-    return Autopilot(jnp.asarray(path), jnp.asarray(rides), first, last, driver)
+    return Autopilot(jnp.asarray(path), jnp.asarray(rides), first, last, jnp.asarray(entry), driver)

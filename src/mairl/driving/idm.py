@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.geometry import same_level
 from mairl.driving.paths import at_station
@@ -81,6 +81,17 @@ class View:
     time: Int[Array, ""]
     scene: Scene
     driver: Driver
+
+    def blocked(self, x, y, z, c, s) -> Bool[Array, " slot"]:
+        """Whether somebody else is nearer than the standing gap to vehicles put to these places."""
+        worlds, world, scene, driver = self.worlds, self.world, self.scene, self.driver
+        length, width, height = worlds.length[world], worlds.width[world], worlds.height[world]
+        dx, dy = scene.x - x[:, None], scene.y - y[:, None]
+        along, across = dx * c[:, None] + dy * s[:, None], dy * c[:, None] - dx * s[:, None]
+        near = jnp.abs(along) < (length + length[:, None]) / 2 + driver.gap
+        near &= jnp.abs(across) < (width + width[:, None]) / 2 + driver.margin
+        near &= same_level(z[:, None], height[:, None], scene.z, height)
+        return jnp.any(near & scene.present & ~jnp.eye(worlds.num_slots, dtype=bool), axis=1)
 
     def least(
         self,
