@@ -174,7 +174,9 @@ class Driving(MarkovGame):
 
     def features(self, state: State, actions: Array, next_state: State) -> Float[Array, "agent feature"]:
         """See `MarkovGame.features` and `mairl.driving.rewards.FEATURES`."""
-        return features(self.worlds, state, next_state, recalled(self.worlds, self.rules, state, next_state))
+        events = recalled(self.worlds, self.rules, state, next_state)
+        found = features(self.worlds, state, next_state, events)
+        return jnp.where(self.taking_part(state)[:, None], found, 0.0)
 
     def feature_weights(self) -> Float[np.ndarray, "agent feature"]:
         """See `MarkovGame.feature_weights`."""
