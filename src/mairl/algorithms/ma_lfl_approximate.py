@@ -174,8 +174,8 @@ def _play(record: PPORecord) -> tuple[Distribution, Distribution]:
     arrays, static = eqx.partition(record.before.policy, eqx.is_array)
 
     def one(policy, steps):
-        policy: Policy = eqx.combine(policy, static)
-        after = distribution(policy, steps.next_obs, steps.next_action_mask, 2)
-        return after, distribution(policy, steps.obs, steps.action_mask, 2)
+        whole: Policy = eqx.combine(policy, static)
+        after = distribution(whole, steps.next_obs, steps.next_action_mask, 2)
+        return after, distribution(whole, steps.obs, steps.action_mask, 2)
 
     return jax.vmap(one)(arrays, record.rollout)

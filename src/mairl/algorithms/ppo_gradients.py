@@ -64,6 +64,8 @@ def designs(
         fitted: for `alone`: play of these many first steps serves all (a few of them), and that of the step itself.
     """
     if design == "effective":
+        if values is None:
+            raise Unsupported("the effective gradient needs each feature's values: see observed_values")
         return np.asarray(_effective(ppo, record, values))
     if design == "joint":
         return np.asarray(_joint(ppo, record))

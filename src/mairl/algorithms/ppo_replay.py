@@ -97,7 +97,8 @@ def replay(
 
         def carried(opt_state, both):
             step, learnt = learner(both)
-            after = updated(ppo, State(*learnt, opt_state), step, weights)
+            policy, critic = learnt
+            after = updated(ppo, State(policy, critic, opt_state), step, weights)
             return after.opt_state, eqx.filter(after.policy, eqx.is_array)
 
         steps = (arrays, values if known == "play" else None)

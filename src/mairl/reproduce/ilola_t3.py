@@ -111,7 +111,7 @@ def history_of(runs: Path, game: str, seed: int, quick: bool, workers: int | Non
     path = runs / f"history-{seed}"
     if not path.exists():
         work = runs / f"training-{seed}"
-        budget = {"budget": 25_000, "snapshots": 6} if quick else {}
+        budget: dict[str, Any] = {"budget": 25_000, "snapshots": 6} if quick else {}
         history, _ = record_learning(game, work, seed=seed, workers=workers, resume=True, **budget)
         save_history(history, path)
         shutil.rmtree(work, ignore_errors=True)
