@@ -83,13 +83,13 @@ def ma_lfl_from_counts(
     rewards, chosen = np.zeros((*shape, tables.num_agents)), []
     off = size = 0.0
     for i in range(tables.num_agents):
-        steps = [
+        steps: list[tuple[np.ndarray, np.ndarray]] = [
             _weighted(tables, now, after, i, temperature, tie, information(tables, now, seen, i, temperature))
             for (now, after), seen in zip(itertools.pairwise(logs), counts[1:, i])
         ]
         grams = [design.T @ design for design, _ in steps]
         sums = [design.T @ target for design, target in steps]
-        ridge = ridges[0]
+        ridge = min(ridges)
         if len(ridges) > 1:
             design, target = steps[-1]
             tries = [_solve(sum(grams[:-1]), sum(sums[:-1]), r) for r in ridges]

@@ -110,7 +110,10 @@ def _learning(family: str, game, start, weights, look_ahead, steps: int):
 
 @cache
 def _path(family: str):
-    return jax.jit(lambda *x: _learning(family, *x[:4], x[4]), static_argnums=4)
+    return jax.jit(
+        lambda game, start, weights, ahead, steps: _learning(family, game, start, weights, ahead, steps),
+        static_argnums=4,
+    )
 
 
 @cache

@@ -83,8 +83,9 @@ def induced_returns(
     figure, axis = plt.subplots(figsize=(5.6, 0.42 * len(rows) + 1.5), layout="constrained")
     for k, (_, mean, interval, seeds) in enumerate(rows):
         axis.plot(seeds, np.full(len(seeds), k), "o", ms=3, alpha=0.4, color=COLOURS[0], mew=0)
-        if interval[0] is not None and interval[1] is not None:
-            axis.plot(interval, [k, k], color=COLOURS[0], lw=2)
+        low, high = interval
+        if low is not None and high is not None:
+            axis.plot([low, high], [k, k], color=COLOURS[0], lw=2)
         axis.plot([mean], [k], "D", ms=6, color=COLOURS[1])
     for value, label, style in ((expert, "trained on the true reward", "--"), (random, "random play", ":")):
         axis.axvline(value, color="#868e96", ls=style, lw=1.2, label=label)

@@ -67,7 +67,7 @@ def confusion(folder: Path, exact: list[dict[str, Any]], *, seeds: int, samples:
         )
     game = grid_game()
     for learner in BILINEAR:
-        taken = dict.fromkeys(BILINEAR, 0)
+        taken: dict[str, int] = dict.fromkeys(BILINEAR, 0)
         for seed in range(seeds):
             counts = _sampled_counts(game, learner, samples, seed)
             found = from_counts(

@@ -33,7 +33,8 @@ def sampled_lola_full(
 
     def one(key, i, ahead):
         def imagined(theta):
-            steps = own(sum(jax.jacrev(half)(theta) for half in inner)) / 2
+            first, second = (jax.jacrev(half)(theta) for half in inner)
+            steps = own(first + second) / 2
             return theta + ahead[:, None, None] * steps
 
         there, back = jax.vjp(imagined, logits)

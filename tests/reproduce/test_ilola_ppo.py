@@ -1,0 +1,92 @@
+"""Tables T2 and T3: rows are measured, kept, and say so."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mairl.core.errors import Unsupported
+from mairl.networks.build import NetworkConfig
+from mairl.reproduce import ilola_t2, ilola_t3
+from mairl.reproduce.ilola_ppo import METHODS, measure
+
+SMALL = dataclasses.replace(
+    ilola_t2.LEARNER,
+    num_envs=16,
+    epochs=2,
+    minibatches=2,
+    learning_rate=2e-3,
+    network=NetworkConfig(kind="mlp", width=8, depth=1, activation="tanh"),
+)
+COLUMNS = {
+    *("method", "seeds", "kl_1a", "kl_1b", "kl_0", "skill_1a", "skill_1b", "pearson", "induced_return"),
+    *("induced_return_normalised", "ci95", "expert_return", "random_return", "command", "commit", "machine", "date"),
+}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for name, value in {"LEARNER": SMALL, "SKIPPED": 10, "INDUCED_UPDATES": 250, "EPISODES": 128}.items():
+        monkeypatch.setattr(ilola_t2, name, value)
+
+
+def test_rows_of_t2(tmp_path, small, monkeypatch):
+    rows = ilola_t2.t2(tmp_path, seeds=1, methods=("true-reward", "i-logel"), command="mairl reproduce ilola")
+    on_disk = json.loads((tmp_path / "t2.json").read_text())
+    assert [r["method"] for r in on_disk] == [r["method"] for r in rows] == ["i-logel", "true-reward"]
+    found, bound = on_disk
+    assert set(found) >= COLUMNS
+    assert (bound["kl_1b"], bound["skill_1b"], bound["pearson"]) == (None, None, None)
+    assert found["pearson"] > 0.5
+    assert 0 < found["kl_1b"] < found["kl_0"]
+    assert found["skill_1b"] == pytest.approx(1 - found["kl_1b"] / found["kl_0"])
+    assert found["random_return"] < found["expert_return"]
+    assert len(ilola_t2.markdown(rows)) == 4
+    # What is kept is not measured again; with other settings it is.
+    monkeypatch.setattr(ilola_t2, "measure", lambda case, method: pytest.fail("measured again"))
+    again = ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",), command="again")
+    assert again[0]["skill_1b"] == found["skill_1b"]
+    assert again[0]["induced_return"] == pytest.approx(found["induced_return"])
+    monkeypatch.setattr(ilola_t2, "SKIPPED", 11)
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",))
+
+
+def test_every_method_says_something_of_a_case(small):
+    _, (case,) = ilola_t2.make_cases(1, SMALL, 10)
+    assert case.seen.num_steps == ilola_t2.FITTED
+    np.testing.assert_array_equal(case.held_out.key, case.record.key[ilola_t2.FITTED :])
+    for method in METHODS:
+        result, payment = measure(case, method)
+        assert len(result["kl_1a"]) == len(result["kl_1b"]) == ilola_t2.HELD_OUT
+        assert np.all(np.isfinite(result["kl_1b"]))
+        assert np.all(np.isfinite(payment.weights))
+        if method == "i-lola":
+            levels = result["levels"]
+            # Everything recorded: exact with the truth. The less is known, the worse.
+            assert levels["all"]["skill_1a"] > 0.999
+            assert levels["play"]["skill_1a"] < levels["all"]["skill_1a"]
+            assert sum(result["kl_1b"]) < sum(result["kl_0"])
+        if method == "ma-lfl-state":
+            assert sum(result["kl_1a"]) > sum(result["kl_0"])
+
+
+def test_an_expert_no_better_than_chance_is_refused():
+    run = {"kl_1a": [1.0], "kl_1b": [1.0], "kl_0": [2.0], "pearson": [0.5], "seconds": 1.0}
+    with pytest.raises(Unsupported, match="not well above random"):
+        ilola_t2.row("t2", "i-logel", [run], np.array([1.0]), 1.0, 1.0)
+    assert ilola_t2.row("t2", "i-logel", [run], None, 1.0, 1.0)["induced_return_normalised"] is None
+
+
+def test_t3_learns_from_the_truth_and_from_what_predicts_best():
+    rows = {
+        name: {"skill_1b": skill}
+        for name, skill in {"logel": 0.1, "i-logel": 0.4, "i-lola": 0.6, "ma-lfl": -3.0, "true-reward": None}.items()
+    }
+    assert ilola_t3.to_learn_from(rows) == ["i-logel", "i-lola", "true-reward"]
+
+
+def test_the_posters_figures_stand_beside_ours():
+    assert ilola_t2.published("t2", "i-lola") == {"kl_1a": 1.03e-6, "kl_1b": 1.09e-6}
+    assert ilola_t2.published("t2", "logel") is None
