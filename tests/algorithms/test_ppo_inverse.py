@@ -34,6 +34,16 @@ LEARNER = PPO(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def not_cached():
+    """Replays of whole updates make programs so large that jaxlib 0.10.2 can crash when it writes them to a cache."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, float("inf"))
+    yield
+    jax.config.update(name, before)
+
+
 @pytest.fixture(scope="module")
 def record():
     return eqx.filter_jit(record_ppo)(LEARNER, GAME, jax.random.key(3), skip=6, steps=5)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -23,6 +24,16 @@ COLUMNS = {
     *("method", "seeds", "kl_1a", "kl_1b", "kl_0", "skill_1a", "skill_1b", "pearson", "induced_return"),
     *("induced_return_normalised", "ci95", "expert_return", "random_return", "command", "commit", "machine", "date"),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def not_cached():
+    """Replays of whole updates make programs so large that jaxlib 0.10.2 can crash when it writes them to a cache."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, float("inf"))
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.fixture
