@@ -87,7 +87,7 @@ def test_rows_from_the_command_line(tmp_path, capsys):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     for arguments, says in (
-        (["ilola", "--table", "1"], "ilola has the tables exact, t1, trajectories"),
+        (["ilola", "--table", "1"], "ilola has the tables exact, t1, t2, t3, trajectories"),
         (["ilola", "--figure", "2"], "has no results to draw"),
         (["ilola", "--games", "gems"], "name their games"),
         (["ilola", "--table", "confusion"], "run mairl reproduce ilola --table exact first"),
