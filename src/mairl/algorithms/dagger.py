@@ -84,7 +84,8 @@ class DAgger(Algorithm):
         """The teacher's answers to one rollout, and `copying.updates` gradient steps on all remembered ones."""
         assert rollout is not None
         answers = jax.vmap(jax.vmap(lambda s: self.teacher(game, s)))(rollout.state)
-        agreed = jnp.sum((answers == rollout.actions) & rollout.mask) / jnp.maximum(jnp.sum(rollout.mask), 1)
+        same = jnp.all((answers == rollout.actions).reshape(*rollout.mask.shape, -1), axis=-1)
+        agreed = jnp.sum(same & rollout.mask) / jnp.maximum(jnp.sum(rollout.mask), 1)
         steps = eqx.tree_at(lambda r: (r.actions, r.reward), rollout, (answers, None), is_leaf=lambda x: x is None)
         replay = state.replay.add(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps))
 

@@ -24,8 +24,9 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "ma-airl": {"reward": "f"},
     "airl": {"reward": "f"},
 }
-"""Algorithm id to fields that differ from its defaults, in every game: the best of six configurations each
-(`experiments/mamql/tune.py`). AIRL's is MA-AIRL's."""
+"""Algorithm id to fields that differ from its defaults, in every game: the best of six configurations each when
+they were last compared (`experiments/mamql/tune.py` compares them again; its table is not kept here yet). AIRL's is
+MA-AIRL's."""
 
 DEFAULT_BUDGET = {"bc": 1_500, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
 """Environment steps (bc: rounds of 16 updates) where no recipe says otherwise; 100,000 for what is not named."""
