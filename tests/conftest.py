@@ -5,11 +5,18 @@ milliseconds. LLVM's second level instead of its third compiles them in much les
 cache is for programs that several tests, or a test and the processes that it starts, compile alike. It lives as long as
 the run, and each worker of pytest-xdist has its own, because JAX writes into it without a lock. Set either variable to
 choose for yourself, such as a cache that is kept.
+
+A program that was compiled stays in its process for good, in about ten memory mappings, of which Linux grants a process
+65,530: the whole suite in one process ends in a segmentation fault inside XLA. So each file's programs go when it ends.
 """
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
+
+import pytest
 
 LEVEL = "--xla_backend_optimization_level"
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -25,3 +32,12 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ[CACHE] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_with_their_file():
+    """Frees the memory mappings of what one file's tests compiled."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
