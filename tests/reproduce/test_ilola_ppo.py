@@ -10,7 +10,7 @@ import pytest
 from mairl.core.errors import Unsupported
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce import ilola_t2, ilola_t3
-from mairl.reproduce.ilola_ppo import METHODS, measure
+from mairl.reproduce.ilola_ppo import ROWS, measure
 
 SMALL = dataclasses.replace(
     ilola_t2.LEARNER,
@@ -55,7 +55,7 @@ def test_rows_of_t2(tmp_path, small, monkeypatch):
     assert found["random_return"] < found["expert_return"]
     assert len(ilola_t2.markdown(rows)) == 4
     # What is kept is not measured again; with other settings it is.
-    monkeypatch.setattr(ilola_t2, "measure", lambda case, method: pytest.fail("measured again"))
+    monkeypatch.setattr(ilola_t2, "measure", lambda *_: pytest.fail("measured again"))
     again = ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",), command="again")
     assert again[0]["skill_1b"] == found["skill_1b"]
     assert again[0]["induced_return"] == pytest.approx(found["induced_return"])
@@ -65,11 +65,11 @@ def test_rows_of_t2(tmp_path, small, monkeypatch):
 
 
 def test_every_method_says_something_of_a_case(small):
-    _, (case,) = ilola_t2.make_cases(1, SMALL, 10)
+    game, (case,) = ilola_t2.make_cases(1, SMALL, 10)
     assert case.seen.num_steps == ilola_t2.FITTED
     np.testing.assert_array_equal(case.held_out.key, case.record.key[ilola_t2.FITTED :])
-    for method in METHODS:
-        result, payment = measure(case, method)
+    for method in ROWS:
+        result, payment = measure(game, case, method)
         assert len(result["kl_1a"]) == len(result["kl_1b"]) == ilola_t2.HELD_OUT
         assert np.all(np.isfinite(result["kl_1b"]))
         assert np.all(np.isfinite(payment.weights))

@@ -72,7 +72,11 @@ def divergence_bars(rows: list[tuple[str, dict[str, float | None]]]) -> str:
 
 
 def induced_returns(
-    rows: list[tuple[str, float, list[float | None], list[float]]], expert: float, random: float
+    rows: list[tuple[str, float, list[float | None], list[float]]],
+    expert: float,
+    random: float,
+    *,
+    discounted: bool = True,
 ) -> str:
     """What fresh agents earn by the true reward: a point a method with its interval, small ones for the seeds.
 
@@ -91,7 +95,7 @@ def induced_returns(
         axis.axvline(value, color="#868e96", ls=style, lw=1.2, label=label)
     axis.set_yticks(range(len(rows)), [label for label, *_ in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_xlabel("discounted true return, mean of the agents")
+    axis.set_xlabel(f"{'discounted ' if discounted else ''}true return, mean of the agents")
     figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=2)
     plain(axis)
     return to_svg(figure, "returns of agents trained on recovered rewards")
@@ -139,15 +143,59 @@ def lines(
     return to_svg(figure, f"{ylabel} by {xlabel}")
 
 
-def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None, true, found, names) -> list[tuple]:
-    """Title, SVG and caption of the pictures of one run; `true` and `found` are reward tables, of the first seed."""
-    figures = [
-        (
-            "Rewards",
-            reward_maps(true, found, names),
-            "True and recovered reward of each agent (first seed); scales differ, and a constant is never told.",
+def rewards_figure(true, found, names) -> tuple[str, str, str]:
+    """Title, SVG and caption of tables of rewards, of the first seed."""
+    caption = "True and recovered reward of each agent (first seed); scales differ, and a constant is never told."
+    return "Rewards", reward_maps(true, found, names), caption
+
+
+def weights_figure(facts: dict[str, Any], evaluation: dict[str, Any] | None, names) -> tuple[str, str, str]:
+    """Title, SVG and caption of rewards that are linear in a game's features, of the first seed."""
+    first, learning = facts["explained"][0], (evaluation or {}).get("learning") or {}
+    found = np.asarray(first["weights"])
+    true = np.asarray(learning["true_weights"]) if "true_weights" in learning else None
+    caption = "What each agent is paid for the game's features (first seed). Only directions can be told, so that each "
+    caption += "agent's weights are drawn with length 1."
+    return "Rewards", weight_bars(found, true, facts["explained"][0]["feature_names"], names), caption
+
+
+def weight_bars(
+    found: Float[np.ndarray, "agent feature"], true: Float[np.ndarray, "agent feature"] | None, features, names
+) -> str:
+    """Recovered weights, the true ones beside them where they are known; each agent's with length 1."""
+    agents = len(found)
+    figure, axes = plt.subplots(
+        1,
+        agents,
+        figsize=(2.6 * agents + 1.2, 0.36 * len(features) + 1.5),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    shown = {"recovered": found} if true is None else {"true": true, "recovered": found}
+    places = np.arange(len(features))
+    for i, axis in enumerate(axes[0]):
+        for k, (label, weights) in enumerate(shown.items()):
+            size = float(np.linalg.norm(weights[i])) or 1.0
+            at = places + (k - (len(shown) - 1) / 2) * 0.4
+            axis.barh(
+                at, weights[i] / size, 0.36, label=label, color=COLOURS[1 - k] if true is not None else COLOURS[0]
+            )
+        axis.axvline(0, color="#868e96", lw=1)
+        axis.set(title=names[i], xlim=(-1.05, 1.05))
+        plain(axis)
+    axes[0][0].set_yticks(places, features)
+    axes[0][0].invert_yaxis()
+    if true is not None:
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper left", ncols=2
         )
-    ]
+    return to_svg(figure, "weights of the features of rewards")
+
+
+def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Title, SVG and caption of what one run predicts, and of what fresh agents earn."""
+    figures = []
     learning = (evaluation or {}).get("learning") or {}
     first = facts["explained"][0]
     if first["kl_0"]:
@@ -156,13 +204,14 @@ def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None, true, 
         caption = "Held-out policies: how far they are from what was predicted. "
         caption += "A divergence means something only beside KL(0), the size of the step."
         figures.append(("Prediction", divergence_bars([(facts["algorithm_id"], kls)]), caption))
-    if learning:
+    if "induced_return" in learning:
         low, high = learning["ci95"]
         gap = learning["expert_return"] - learning["random_return"]
         interval = [None if x is None else learning["random_return"] + x * gap for x in (low, high)]
         seeds = learning["per_seed_induced_return"]
         row = (facts["algorithm_id"], learning["induced_return"], interval, seeds)
-        drawn = induced_returns([row], learning["expert_return"], learning["random_return"])
+        bounds = learning["expert_return"], learning["random_return"]
+        drawn = induced_returns([row], *bounds, discounted=learning.get("discounted", True))
         figures.append(("Induced return", drawn, "Fresh agents that learned from the recovered reward, each seed."))
     return figures
 
@@ -179,8 +228,8 @@ def run_tiles(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[
     if learning:
         known = [p for p in learning["pearson"] if p is not None]
         if known:
-            tiles.append(("Pearson", f"{np.mean(known):.3f}", "recovered with true table of rewards, mean of agents"))
-        if learning["induced_return_normalised"] is not None:
+            tiles.append(("Pearson", f"{np.mean(known):.3f}", "recovered with true rewards, mean of agents"))
+        if learning.get("induced_return_normalised") is not None:
             meaning = "of fresh agents; 0 is random play, 1 those trained on the true reward"
             tiles.append(("Induced return", f"{learning['induced_return_normalised']:.3f}", meaning))
     return tiles
@@ -207,7 +256,12 @@ def run_sentences(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> l
         )
     if "why" in learning:
         said.append(f"The induced return is not normalised: {learning['why']}.")
-    said.append("The policies of this run are those of fresh agents that learned from the recovered reward.")
+    fresh = first.get("induced") != 0
+    said.append(
+        "The policies of this run are those of fresh agents that learned from the recovered reward."
+        if fresh
+        else "The policies of this run are the learners' last ones: no fresh agents learned from the recovered reward."
+    )
     if not learning:
         said.append("Not evaluated yet: mairl evaluate holds the rewards against the true ones.")
     return said
