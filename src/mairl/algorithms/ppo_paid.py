@@ -72,8 +72,7 @@ class FreePayment(eqx.Module):
 
     def __call__(self, steps: Transition, features: Array) -> Array:
         """See `Payment`."""
-        one = jax.vmap(jax.vmap(lambda obs, acted: self.reward(obs, acted, obs, None)))
-        return one(steps.obs, steps.actions)
+        return jax.vmap(jax.vmap(self.reward))(steps.obs, steps.actions, steps.next_obs, steps.terminated)
 
 
 def columns(basis: Basis, actions: int, obs, acted) -> Float[Array, "agent column"]:

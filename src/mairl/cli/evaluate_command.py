@@ -124,9 +124,11 @@ def _learning_lines(learning: dict) -> list[str]:
         lines.append(line + (f", cosine of the weights {direction:.6f}" if direction is not None else ""))
     if "induced_return" not in learning:
         return lines
-    discounted = ", discounted" if learning.get("discounted", True) else ""
+    discounted, best = ", discounted", "trained on the true reward"
+    if not learning.get("discounted", True):
+        discounted, best = "", "the learners in the end"
     lines.append(
-        f"  induced return{discounted}: {learning['induced_return']:.3f} (trained on the true reward "
+        f"  induced return{discounted}: {learning['induced_return']:.3f} ({best} "
         f"{learning['expert_return']:.3f}, random {learning['random_return']:.3f}), normalised "
         f"{_shown(learning['induced_return_normalised'], learning['ci95'])}"
     )

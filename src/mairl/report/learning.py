@@ -76,13 +76,14 @@ def induced_returns(
     expert: float,
     random: float,
     *,
-    discounted: bool = True,
+    learners: str = "exact",
 ) -> str:
     """What fresh agents earn by the true reward: a point a method with its interval, small ones for the seeds.
 
     Args:
         rows: label, interquartile mean, interval (in units of return), and each seed's return.
         expert, random: of agents trained on the true reward, and of uniform play.
+        learners: of "exact" ones returns are discounted; of "ppo" ones the expert is what they became in the end.
     """
     figure, axis = plt.subplots(figsize=(5.6, 0.42 * len(rows) + 1.5), layout="constrained")
     for k, (_, mean, interval, seeds) in enumerate(rows):
@@ -91,11 +92,12 @@ def induced_returns(
         if low is not None and high is not None:
             axis.plot([low, high], [k, k], color=COLOURS[0], lw=2)
         axis.plot([mean], [k], "D", ms=6, color=COLOURS[1])
-    for value, label, style in ((expert, "trained on the true reward", "--"), (random, "random play", ":")):
+    best = "trained on the true reward" if learners == "exact" else "the learners in the end"
+    for value, label, style in ((expert, best, "--"), (random, "random play", ":")):
         axis.axvline(value, color="#868e96", ls=style, lw=1.2, label=label)
     axis.set_yticks(range(len(rows)), [label for label, *_ in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_xlabel(f"{'discounted ' if discounted else ''}true return, mean of the agents")
+    axis.set_xlabel(f"{'discounted ' if learners == 'exact' else ''}true return, mean of the agents")
     figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=2)
     plain(axis)
     return to_svg(figure, "returns of agents trained on recovered rewards")
@@ -211,7 +213,7 @@ def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> lis
         seeds = learning["per_seed_induced_return"]
         row = (facts["algorithm_id"], learning["induced_return"], interval, seeds)
         bounds = learning["expert_return"], learning["random_return"]
-        drawn = induced_returns([row], *bounds, discounted=learning.get("discounted", True))
+        drawn = induced_returns([row], *bounds, learners=facts.get("learners", "exact"))
         figures.append(("Induced return", drawn, "Fresh agents that learned from the recovered reward, each seed."))
     return figures
 
@@ -230,16 +232,24 @@ def run_tiles(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[
         if known:
             tiles.append(("Pearson", f"{np.mean(known):.3f}", "recovered with true rewards, mean of agents"))
         if learning.get("induced_return_normalised") is not None:
-            meaning = "of fresh agents; 0 is random play, 1 those trained on the true reward"
+            best = "the learners in the end" if by_ppo(facts) else "those trained on the true reward"
+            meaning = f"of fresh agents; 0 is random play, 1 {best}"
             tiles.append(("Induced return", f"{learning['induced_return_normalised']:.3f}", meaning))
     return tiles
+
+
+def by_ppo(facts: dict[str, Any]) -> bool:
+    """Whether the run explains PPO's updates, not exact learners of a table."""
+    return facts.get("learners") == "ppo"
 
 
 def run_sentences(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[str]:
     """What was learned and how far to trust it, in words."""
     first, learning = facts["explained"][0], (evaluation or {}).get("learning") or {}
+    # Of PPO the update that began at each snapshot was recorded, the last one's too.
+    transitions = facts["snapshots"] - (0 if by_ppo(facts) else 1) - facts["held_out_transitions"]
     said = [
-        f"{facts['algorithm_id']} explained {facts['snapshots'] - 1 - facts['held_out_transitions']} transitions of "
+        f"{facts['algorithm_id']} explained {transitions} {'updates' if by_ppo(facts) else 'transitions'} of "
         f"{facts['game']}, {facts['held_out_transitions']} more were only predicted.",
         f"The history tells {' and '.join(map(str, first['rank']))} of the {first['unknowns']} numbers of each agent's "
         "reward.",
@@ -250,9 +260,11 @@ def run_sentences(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> l
             "Expecting no change predicts better than this explanation: another family of learners was at work."
         )
     if learning.get("skill_1a") is not None and learning["skill_1a"] < 0.5:
+        why = "it is their family that is wrong, whatever the reward"
+        if by_ppo(facts):
+            why = "much of an update hangs on what was not observed, such as critics, whatever the reward"
         said.append(
-            f"Even with the true reward these learners predict little (skill {learning['skill_1a']:.2f}): "
-            "it is their family that is wrong, whatever the reward."
+            f"Even with the true reward these learners predict little (skill {learning['skill_1a']:.2f}): {why}."
         )
     if "why" in learning:
         said.append(f"The induced return is not normalised: {learning['why']}.")

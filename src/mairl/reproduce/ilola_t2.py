@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from mairl.algorithms.explain_ppo import Case, make_case
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_paid import PaidPPO, Payment
-from mairl.algorithms.ppo_record import record_ppo
+from mairl.algorithms.ppo_record import PPORecord, record_ppo
 from mairl.algorithms.run_folder import describe_config
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
@@ -52,13 +52,14 @@ EPISODES = 500
 def make_cases(seeds: int, learner: PPO = LEARNER, skipped: int = SKIPPED) -> tuple[SimpleSpread, list[Case]]:
     """Recorded learners, one history a seed, and their game."""
     game = SimpleSpread()
-
-    @eqx.filter_jit
-    def run(key):
-        return record_ppo(learner, game, key, skip=skipped, steps=FITTED + HELD_OUT)
-
-    records = [run(jax.random.key(seed)) for seed in range(seeds)]
+    steps = FITTED + HELD_OUT
+    records = [_recorded(learner, game, jax.random.key(seed), skipped, steps) for seed in range(seeds)]
     return game, [make_case(learner, record, FITTED, seed) for seed, record in enumerate(records)]
+
+
+@eqx.filter_jit
+def _recorded(learner: PPO, game: MarkovGame, key, skip: int, steps: int) -> PPORecord:
+    return record_ppo(learner, game, key, skip=skip, steps=steps)
 
 
 def trained(ppo: PPO, game: MarkovGame, payments: list[Payment], seeds: list[int], updates: int) -> Policy:

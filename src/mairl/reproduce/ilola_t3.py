@@ -31,6 +31,7 @@ from mairl.metrics.learning import interquartile_mean
 from mairl.metrics.play import play_whole
 from mairl.recipes.recording import record_learning
 from mairl.reproduce.ilola import add_rows, where
+from mairl.reproduce.ilola_ppo import ROWS
 from mairl.reproduce.ilola_t2 import kept, row
 
 SHARE = 2 / 3
