@@ -129,12 +129,19 @@ def matrix(
 
 
 def lines(
-    series: dict[str, list[tuple[float, float]]], *, xlabel: str, ylabel: str, log_y: bool = True, log_x: bool = False
+    series: dict[str, list[tuple[float, float, float, float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log_y: bool = True,
+    log_x: bool = False,
 ) -> str:
-    """Curves by name, points marked."""
+    """Curves by name, points marked, in a band from their lower to their upper bounds: (x, y, lower, upper)."""
     figure, axis = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
     for k, (name, points) in enumerate(series.items()):
-        axis.plot(*zip(*sorted(points)), "o-", ms=4, lw=1.6, label=name, color=COLOURS[k % len(COLOURS)])
+        x, y, low, high = zip(*sorted(points))
+        axis.fill_between(x, low, high, alpha=0.15, lw=0, color=COLOURS[k % len(COLOURS)])
+        axis.plot(x, y, "o-", ms=4, lw=1.6, label=name, color=COLOURS[k % len(COLOURS)])
     if log_y:
         axis.set_yscale("log")
     if log_x:
