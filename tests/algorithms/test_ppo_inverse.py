@@ -11,11 +11,11 @@ import pytest
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import designs, fit_gradients, fit_step, moved
-from mairl.algorithms.ppo_inverse import deviations, invert_ppo, on_sphere
+from mairl.algorithms.ppo_inverse import deviations, invert_ppo, on_sphere, residuals
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
+from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_record import ppo_record, record_ppo
-from mairl.algorithms.ppo_replay import moves, observed_moves, parameters
-from mairl.algorithms.ppo_values import observed_values
+from mairl.algorithms.ppo_replay import as_weights, moves, observed_moves, parameters, products
 from mairl.algorithms.recorder import Recorder
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.learning_history import learning_history
@@ -50,13 +50,13 @@ def record():
 
 
 @pytest.fixture(scope="module")
-def values(record):
-    return observed_values(record, LEARNER.discount)
+def table(record):
+    return designs(LEARNER, record, "joint")
 
 
 @pytest.fixture(scope="module")
-def gradient(record, values):
-    return fit_gradients(designs(LEARNER, record, "effective", values), record)
+def gradient(record, table):
+    return fit_gradients(table, record)
 
 
 def cosines(record, weights):
@@ -101,12 +101,11 @@ def test_derivatives_agree_with_finite_differences(record):
     assert float(jnp.linalg.norm(slope - numeric)) < 0.03 * float(jnp.linalg.norm(slope))
 
 
-def test_gradients_point_to_the_reward(record, gradient):
-    assert cosines(record, gradient.weights).min() > 0.4
-    assert cosines(record, gradient.weights).mean() > 0.6
+def test_gradients_point_to_the_reward(record, table, gradient):
+    assert cosines(record, gradient.weights).min() > 0.3
+    assert cosines(record, gradient.weights).mean() > 0.5
     # The step that explains the changes best explains a part of them; against the truth no step is positive.
-    table = np.asarray(designs(LEARNER, record, "joint"))
-    assert fit_gradients(table, record).relative_residual.max() < 0.99
+    assert gradient.relative_residual.max() < 0.99
     assert np.all(fit_step(table, record, -GAME.feature_weights()) == 0)
 
 
@@ -117,15 +116,29 @@ def test_with_everything_recorded_the_reward_is_found_with_its_scale(record, gra
     assert cosines(record, found.weights).min() > 0.998
 
 
-def test_from_play_alone_the_direction_is_found(record, values, gradient):
-    found = invert_ppo(LEARNER, record, gradient.weights, "play", values, max_iterations=6)
-    assert cosines(record, found.weights).mean() > 0.6
-    assert found.relative_residual.max() < gradient.relative_residual.max()
+def test_from_play_alone_the_direction_is_found(record, gradient):
+    found = invert_ppo(LEARNER, record, gradient.weights, "play", max_iterations=8)
+    assert cosines(record, found.weights).min() > 0.8
+    assert cosines(record, found.weights).mean() > cosines(record, gradient.weights).mean()
+    assert found.relative_residual.max() < 0.5 < gradient.relative_residual.min()
     np.testing.assert_allclose(np.linalg.norm(found.weights * deviations(record), axis=1), 1.0, rtol=1e-6)
-    searched = invert_ppo_cmaes(LEARNER, record, "play", values, evaluations=180, population=12)
+    # The truth needs a critic too. With the one that fits it best it explains hardly less.
+    true = invert_ppo(LEARNER, record, GAME.feature_weights(), "play", only_learner=True, max_iterations=8)
+    np.testing.assert_allclose(cosines(record, true.weights), 1.0, rtol=1e-6)
+    assert np.all(np.abs(true.relative_residual - found.relative_residual) < 0.05)
+    without = products(
+        LEARNER, record, as_weights(true.unknowns * (np.arange(25) < 6)), "play", observation_bases(record, 0)
+    )
+    assert np.all(residuals(without, False)[1] > true.relative_residual + 0.05)
+
+
+def test_without_derivatives_a_critic_says_the_same_of_every_observation(record):
+    searched = invert_ppo_cmaes(LEARNER, record, "play", evaluations=180, population=12)
     assert searched.evaluations == 181
-    np.testing.assert_allclose(searched.relative_residual, found.relative_residual, atol=0.05)
-    assert cosines(record, searched.weights).mean() > 0.6
+    assert cosines(record, searched.weights).min() > 0.8
+    assert searched.relative_residual.max() < 0.65
+    assert np.all(searched.critic[:, 0] != 0)
+    assert np.all(searched.critic[:, 1:] == 0)
 
 
 def test_parameters_and_moved_are_inverses(record):

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from mairl.algorithms.explain_ppo import ByGradients
 from mairl.core.errors import Unsupported
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce import ilola_ppo, ilola_t2, ilola_t3
@@ -65,25 +64,24 @@ def test_rows_of_t2(tmp_path, small, monkeypatch):
         ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",))
 
 
-def test_every_method_says_something_of_a_case(small, monkeypatch):
-    # Programs of what more knowledge is worth take long to compile; the inversions' own tests hold them to the truth.
-    monkeypatch.setattr(ilola_ppo, "LEVELS", {"effective": ByGradients("effective")})
+def test_every_method_says_something_of_a_case(small):
     game, (case,) = ilola_t2.make_cases(1, SMALL, 10)
     assert case.seen.num_steps == ilola_t2.FITTED
     np.testing.assert_array_equal(case.held_out.key, case.record.key[ilola_t2.FITTED :])
-    for method in ROWS:
+    residuals = {}
+    # Programs of what more knowledge is worth take long to compile; the inversions' own tests hold them to the truth.
+    for method in set(ROWS) - set(ilola_ppo.MORE):
         result, payment = measure(game, case, method)
         assert len(result["kl_1a"]) == len(result["kl_1b"]) == ilola_t2.HELD_OUT
         assert np.all(np.isfinite(result["kl_1b"]))
         assert np.all(np.isfinite(jax.tree.leaves(payment)[-1]))
+        residuals[method] = sum(result.get("relative_residual", []))
         if method == "i-lola":
-            levels = result["levels"]
-            assert set(levels) == {"play", "effective"}
-            assert levels["play"]["skill_1b"] == pytest.approx(1 - sum(result["kl_1b"]) / sum(result["kl_0"]))
-            assert sum(levels["play"]["relative_residual"]) < sum(levels["effective"]["relative_residual"])
             assert sum(result["kl_1b"]) < sum(result["kl_0"])
         if method == "ma-lfl-state":
             assert sum(result["kl_1a"]) > sum(result["kl_0"])
+    # Repeating the updates explains more than their direction does, and derivatives find it where CMA-ES does.
+    assert residuals["i-lola"] < residuals["i-lola-cmaes"] < residuals["i-logel"]
 
 
 def test_an_expert_no_better_than_chance_is_refused():

@@ -24,15 +24,15 @@ from jaxtyping import Array, Float
 from mairl.algorithms.ma_lfl_approximate import improvement_reward, predict_improvement
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import Design, designs, fit_gradients, fit_step, moved
-from mairl.algorithms.ppo_inverse import fit_scale, invert_ppo
+from mairl.algorithms.ppo_inverse import PPOReward, invert_ppo, supposed_basis
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
+from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_paid import FreePayment, FreeReward, LinearPayment, Payment, seen_and_done
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.algorithms.ppo_replay import Known, as_weights, parameters, replay
-from mairl.algorithms.ppo_values import flat_observations, observed_values
 from mairl.core.errors import Unsupported
 from mairl.core.policy import DiscretePolicy, Policy
-from mairl.networks.feature_values import Basis, FeatureValues, make_basis
+from mairl.networks.feature_values import Basis
 from mairl.networks.policy_divergence import Distribution, distribution
 
 FREE_UNITS = 8
@@ -45,7 +45,6 @@ class Case:
 
     Attributes:
         record: all updates that were observed; the first `fitted` are fitted, the rest only predicted.
-        values: of the features before each update, as an observer fits them.
         used: which of the game's features are in the record: those that vary in the fitted play.
         unused: which are not. Nothing can tell what they are worth; recovered rewards pay 0 for them.
     """
@@ -53,7 +52,6 @@ class Case:
     ppo: PPO
     record: PPORecord
     fitted: int
-    values: FeatureValues
     seed: int
     used: tuple[int, ...]
     unused: tuple[int, ...]
@@ -70,7 +68,7 @@ class Case:
 
 
 def make_case(ppo: PPO, record: PPORecord, fitted: int, seed: int) -> Case:
-    """With the features that vary, and their values.
+    """With the features that vary.
 
     Raises:
         Unsupported: no feature varies.
@@ -83,7 +81,7 @@ def make_case(ppo: PPO, record: PPORecord, fitted: int, seed: int) -> Case:
             "or more updates"
         )
     record = eqx.tree_at(lambda r: r.features, record, record.features[..., np.asarray(used)])
-    return Case(ppo, record, fitted, observed_values(record, ppo.discount), seed, used, unused)
+    return Case(ppo, record, fitted, seed, used, unused)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +113,7 @@ class ExplainsPPO(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ByGradients:
-    """LOGEL (`alone`), I-LOGEL (`joint`), or PPO to first order (`effective`)."""
+    """LOGEL (`alone`), or I-LOGEL (`joint`)."""
 
     design: Design
 
@@ -132,7 +130,7 @@ class ByGradients:
         return self._predict(case, table, fit_step(table[: case.fitted], case.seen, true))
 
     def _table(self, case: Case):
-        return designs(case.ppo, case.record, self.design, case.values, case.fitted)
+        return designs(case.ppo, case.record, self.design, case.fitted)
 
     def _predict(self, case: Case, table, weights) -> Distribution:
         change = jnp.asarray(np.einsum("tapk,ak->tap", table[case.fitted :], weights), jnp.float32)
@@ -149,9 +147,7 @@ class BySoftImprovement:
         """See `ExplainsPPO`."""
         felt = np.asarray(case.record.features, np.float64)
         if self.free:
-            obs = flat_observations(case.seen)[0]
-            bases = [make_basis(obs[..., i, :].reshape(-1, obs.shape[-1]), FREE_UNITS, i) for i in range(obs.shape[3])]
-            basis: Basis = jax.tree.map(lambda *x: jnp.stack(x), *bases)
+            basis = observation_bases(case.seen, FREE_UNITS)
             actions = _actions(case.record) if isinstance(case.record.after, DiscretePolicy) else 0
             felt = np.asarray(_seen_and_done(basis, actions, case.record), np.float64)
         found = improvement_reward(case.seen, felt[: case.fitted], case.ppo.discount)
@@ -173,7 +169,7 @@ class BySoftImprovement:
 
 @dataclasses.dataclass(frozen=True)
 class ByReplay:
-    """I-LOLA: through replayed updates, by Gauss-Newton from PPO to first order, or by CMA-ES.
+    """I-LOLA: through replayed updates, by Gauss-Newton from I-LOGEL's rewards, or by CMA-ES.
 
     Attributes:
         known: more than "play" is more than an observer has; to see what it would be worth.
@@ -185,32 +181,28 @@ class ByReplay:
 
     def explain(self, case: Case) -> Answer:
         """See `ExplainsPPO`."""
-        values = self._values(case)
         if self.derivatives:
-            start = np.asarray(ByGradients("effective").explain(case).payment.weights)  # type: ignore[attr-defined]
-            found = invert_ppo(case.ppo, case.seen, start, self.known, values)
+            start = ByGradients("joint").explain(case).payment.weights  # type: ignore[attr-defined]
+            found = invert_ppo(case.ppo, case.seen, np.asarray(start), self.known)
         else:
-            found = invert_ppo_cmaes(case.ppo, case.seen, self.known, values, seed=case.seed)
+            found = invert_ppo_cmaes(case.ppo, case.seen, self.known, seed=case.seed)
         extra = {
             "relative_residual": found.relative_residual.tolist(),
             "step_scale": found.step_scale.tolist(),
             "evaluations": found.evaluations,
         }
-        return Answer(linear(found.weights), self._predict(case, found.weights, found.step_scale), extra)
+        return Answer(linear(found.weights), self._predict(case, found), extra)
 
     def next_with(self, case: Case, true) -> Distribution:
-        """See `ExplainsPPO`: how far the agents go is fitted."""
-        return self._predict(case, true, fit_scale(case.ppo, case.seen, true, self.known, self._values(case)))
+        """See `ExplainsPPO`: how far the agents go is fitted, and their critics where they are not known."""
+        return self._predict(case, invert_ppo(case.ppo, case.seen, true, self.known, only_learner=True))
 
-    def _values(self, case: Case) -> FeatureValues | None:
-        return jax.tree.map(lambda x: x[: case.fitted], case.values) if self.known == "play" else None
-
-    def _predict(self, case: Case, weights, scale) -> Distribution:
+    def _predict(self, case: Case, found: PPOReward) -> Distribution:
         """Moments that are carried are carried from the first update on."""
-        values = case.values if self.known == "play" else None
-        after = _replay(case.ppo, case.record, as_weights(weights), self.known, values)
+        basis = supposed_basis(case.seen, self.known)
+        after = _replay(case.ppo, case.record, as_weights(found.unknowns), self.known, basis)
         change = jax.vmap(parameters)(after) - jax.vmap(parameters)(case.record.before.policy)
-        change = (change * jnp.asarray(scale, jnp.float32)[:, None])[case.fitted :]
+        change = (change * jnp.asarray(found.step_scale, jnp.float32)[:, None])[case.fitted :]
         return spread_out(case.held_out, _moved(case.held_out.before.policy, change))
 
 
@@ -261,8 +253,8 @@ def _actions(record: PPORecord) -> int:
 
 
 @eqx.filter_jit
-def _replay(ppo, record, weights, known: Known, values) -> Policy:
-    return replay(ppo, record, weights, known, values)
+def _replay(ppo, record, unknowns, known: Known, basis) -> Policy:
+    return replay(ppo, record, unknowns, known, basis)
 
 
 @eqx.filter_jit

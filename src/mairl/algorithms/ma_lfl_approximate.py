@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mairl.algorithms.ppo_observations import flat_observations
 from mairl.algorithms.ppo_record import PPORecord
-from mairl.algorithms.ppo_values import flat_observations
 from mairl.core.policy import Policy
 from mairl.networks.feature_values import basis_on, feature_values, make_basis
 from mairl.networks.policy_divergence import Distribution, distribution, divergence, entropy

@@ -2,12 +2,8 @@
 
     ω_i = argmin Σ_t ‖θ_i^{t+1} - θ_i^t - D_i^t ω_i‖²
 
-with three designs D: `alone` (LOGEL: the others are a world that never changes, so that all play serves every step,
-weighed by how likely the agent's own actions have become), `joint` (I-LOGEL: each snapshot's own play, GPOMDP), and
-`effective`: what PPO with Adam does to first order. Its advantages are linear in ω once each feature has its values,
-and Adam divides by the size of a minibatch's gradients, which for normalised advantages is that of the scores:
-
-    D = E[∇ log π A^k] / √E[(∇ log π)²]        (A^k: generalised advantages of feature k)
+with two designs D, both by GPOMDP: `alone` (LOGEL: the others are a world that never changes, so that all play serves
+every step, weighed by how likely the agent's own actions have become), and `joint` (I-LOGEL: each snapshot's own play).
 """
 
 from __future__ import annotations
@@ -27,12 +23,10 @@ from mairl.algorithms.ppo_replay import observed_moves, parameters
 from mairl.core.errors import Unsupported
 from mairl.core.policy import Policy
 from mairl.core.transition import Transition
-from mairl.networks.feature_values import FeatureValues
 from mairl.ops.gpomdp_of_play import gpomdp
 from mairl.ops.least_squares import least_squares
-from mairl.ops.returns import gae
 
-Design = Literal["alone", "joint", "effective"]
+Design = Literal["alone", "joint"]
 
 MOST = 5.0
 """Importance ratios are cut off here."""
@@ -55,18 +49,13 @@ class GradientReward:
 
 
 def designs(
-    ppo: PPO, record: PPORecord, design: Design, values: FeatureValues | None = None, fitted: int | None = None
+    ppo: PPO, record: PPORecord, design: Design, fitted: int | None = None
 ) -> Float[np.ndarray, "step agent parameter feature"]:
     """D at each recorded update.
 
     Args:
-        values: of each feature, for `effective`.
         fitted: for `alone`: play of these many first steps serves all (a few of them), and that of the step itself.
     """
-    if design == "effective":
-        if values is None:
-            raise Unsupported("the effective gradient needs each feature's values: see observed_values")
-        return np.asarray(_effective(ppo, record, values))
     if design == "joint":
         return np.asarray(_joint(ppo, record))
     last = record.num_steps if fitted is None else fitted
@@ -174,56 +163,3 @@ def _alone(ppo: PPO, now: PPORecord, then: PPORecord) -> Float[Array, "agent par
 
     ratio = jnp.exp(log_prob(here.before.policy) - log_prob(there.before.policy))
     return _gpomdp(ppo, here.before.policy, steps, there.features, jnp.clip(ratio, 1 / MOST, MOST))
-
-
-@eqx.filter_jit
-def _effective(ppo: PPO, record: PPORecord, values: FeatureValues) -> Float[Array, "step agent parameter feature"]:
-    arrays, static = eqx.partition(record, eqx.is_array)
-
-    def one(both):
-        step, value = both
-        step = eqx.combine(step, static)
-        advantage = advantages(ppo, step, value)
-
-        def forward(carry, now):
-            total, square = carry
-            steps, gain = now
-            score = scores(step.before.policy, steps)
-            return (total + jnp.einsum("eap,eak->apk", score, gain), square + jnp.sum(score**2, axis=0)), None
-
-        shape = parameters(step.before.policy).shape
-        first = jnp.zeros((*shape, advantage.shape[-1])), jnp.zeros(shape)
-        (total, square), _ = jax.lax.scan(forward, first, (step.rollout, advantage))
-        count = jnp.maximum(jnp.sum(step.rollout.mask, axis=(0, 1)), 1)[:, None]
-        typical = jnp.sqrt(square / count)
-        # Parameters that hardly any action depends on would weigh most: Adam's ε keeps them from it.
-        floor = 1e-2 * jnp.mean(typical, axis=1, keepdims=True)
-        return total / count[..., None] / (typical + floor)[..., None]
-
-    return jax.lax.map(one, (arrays, values))
-
-
-def advantages(ppo: PPO, step: PPORecord, values: FeatureValues) -> Float[Array, "time env agent feature"]:
-    """Generalised advantages of each feature in one update's play, with mean 0; arrays of `values` `[agent, ...]`."""
-    steps = step.rollout
-
-    def value(obs):
-        return jax.vmap(jax.vmap(lambda o: jax.vmap(lambda v, x: v(x))(values, o)))(obs)
-
-    def spread(x):
-        return jnp.broadcast_to(x[..., None], step.features.shape)
-
-    here = spread(steps.mask)
-    felt = jnp.where(here, step.features, 0.0)
-    gain = gae(
-        felt,
-        value(steps.obs),
-        value(steps.next_obs),
-        spread(steps.terminated),
-        spread(over(steps)),
-        ppo.discount,
-        ppo.trace,
-        here,
-    )
-    weight = jnp.maximum(jnp.sum(here, axis=(0, 1)), 1)
-    return jnp.where(here, gain - jnp.sum(gain, axis=(0, 1)) / weight, 0.0)

@@ -1,10 +1,11 @@
 """I-LOLA for PPO learners: the rewards under which PPO would have made the updates that were seen.
 
-    argmin over ω, s   Σ_t ‖θ_i^{t+1} - θ_i^t - s_i F_i(θ^t; ω_i)‖²,   F: the replayed update
+    argmin over u, s   Σ_t ‖θ_i^{t+1} - θ_i^t - s_i F_i(θ^t; u_i)‖²,   F: the replayed update
 
-by Gauss-Newton through the replay, with a Levenberg damping that falls while steps help. With a known critic ω has a
-scale (values and rewards meet in the advantage) and s is 1; without, advantages are normalised and only ω's direction
-can be told: ‖ω‖ = 1 in units of each feature's deviation, and s says how much further the agents went than the replay.
+by Gauss-Newton through the replay, with a Levenberg damping that falls while steps help. With a known critic the
+unknowns u are the weights ω. They have a scale (values and rewards meet in the advantage), and s is 1. Without, u are ω
+and the coefficients of a critic, advantages are normalised and only u's direction can be told: ‖ω‖ = 1 in units of each
+feature's deviation, and s says how much further the agents went than the replay.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.algorithms.ppo import PPO
+from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_record import PPORecord
 from mairl.algorithms.ppo_replay import Known, as_weights, gram, products
 from mairl.core.errors import Unsupported
-from mairl.networks.feature_values import FeatureValues
+from mairl.networks.feature_values import Basis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,17 +29,24 @@ class PPOReward:
 
     Attributes:
         weights: `[agent, feature]`, ω; of length 1 in deviations of the features unless the critic is known.
+        critic: `[agent, coefficient]` of the basis where the critic was not known, in the rewards' units; else none.
         step_scale: `[agent]`, s.
         relative_residual: `[agent]`, Σ‖Δ - s F‖² / Σ‖Δ‖².
         iterations: Gauss-Newton steps.
-        evaluations: replays of all updates that the search took; one with derivatives counts 1 + features.
+        evaluations: replays of all updates that the search took; one with derivatives counts 1 + unknowns.
     """
 
     weights: Float[np.ndarray, "agent feature"]
+    critic: Float[np.ndarray, "agent coefficient"]
     step_scale: Float[np.ndarray, " agent"]
     relative_residual: Float[np.ndarray, " agent"]
     iterations: int
     evaluations: int
+
+    @property
+    def unknowns(self) -> Float[np.ndarray, "agent unknown"]:
+        """What updates are replayed with."""
+        return np.concatenate([self.weights, self.critic], axis=1)
 
 
 def invert_ppo(
@@ -45,42 +54,53 @@ def invert_ppo(
     record: PPORecord,
     start: Float[np.ndarray, "agent feature"],
     known: Known,
-    values: FeatureValues | None = None,
     *,
-    max_iterations: int = 12,
-    tolerance: float = 1e-4,
+    only_learner: bool = False,
+    max_iterations: int = 8,
+    tolerance: float = 1e-3,
 ) -> PPOReward:
-    """The rewards that explain recorded updates best, from a first guess such as the effective gradients'.
+    """The rewards that explain recorded updates best, from a first guess such as the gradients' (`ppo_gradients`).
 
     Args:
+        only_learner: the rewards stay as they are; what else is unknown, the critic's coefficients and s, is fitted.
         tolerance: stops where no agent's residual falls by more than this share.
 
     Raises:
         Unsupported: features that do not vary, or updates that no reward explains.
     """
-    scale = deviations(record)
-    weights = np.array(start, np.float64)
+    basis = supposed_basis(record, known)
+    width = coefficients(basis)
+    agents, features = np.shape(start)
+    spread = deviations(record)
+    scale = np.append(spread, np.ones(width))
+    found = np.concatenate([np.asarray(start, np.float64), np.zeros((agents, width))], axis=1)
+    sought = np.arange(features if only_learner else 0, features + width)
     free = known != "play"
-    if not free:
-        weights = on_sphere(weights, scale)
-    agents, features = weights.shape
+
+    def normalised(unknowns):
+        return unknowns if free else on_sphere(unknowns, spread)
+
+    def tried(unknowns):
+        return residuals(products(ppo, record, as_weights(unknowns), known, basis), free)
+
+    found = normalised(found)
     damping = np.full(agents, 1e-3)
-    kept = residuals(products(ppo, record, as_weights(weights), known, values), free)
+    kept = tried(found)
     evaluations, steps = 1, 0
-    while steps < max_iterations:
-        inner = np.asarray(gram(ppo, record, as_weights(weights), known, values), np.float64)
-        evaluations += 1 + features
+    while steps < max_iterations and len(sought):
+        inner = np.asarray(gram(ppo, record, as_weights(found), known, basis), np.float64)
+        evaluations += 1 + features + width
         steps += 1
         gained = np.zeros(agents)
         for _ in range(5):
-            tried = np.stack([_step(inner[i], weights[i], scale, damping[i], free) for i in range(agents)])
-            if not free:
-                tried = on_sphere(tried, scale)
-            after = residuals(products(ppo, record, as_weights(tried), known, values), free)
+            ahead = normalised(
+                np.stack([_step(inner[i], found[i], scale, sought, damping[i], free) for i in range(agents)])
+            )
+            after = tried(ahead)
             evaluations += 1
             better = after[1] < kept[1]
             gained = np.where(better, kept[1] - after[1], gained)
-            weights = np.where(better[:, None], tried, weights)
+            found = np.where(better[:, None], ahead, found)
             kept = tuple(np.where(better, new, old) for new, old in zip(after, kept))
             damping = np.clip(np.where(better, damping / 10, damping * 10), 1e-9, 1e3)
             if better.any():
@@ -89,7 +109,17 @@ def invert_ppo(
             break
     if not np.all(np.isfinite(kept[1])):
         raise Unsupported(f"the replayed updates are not finite (residuals {kept[1]}): begin from another guess")
-    return PPOReward(weights, kept[0], kept[1], steps, evaluations)
+    return PPOReward(found[:, :features], found[:, features:], kept[0], kept[1], steps, evaluations)
+
+
+def supposed_basis(record: PPORecord, known: Known) -> Basis | None:
+    """What critics that are not known are supposed to be linear in: 1 and the observation."""
+    return observation_bases(record, 0) if known == "play" else None
+
+
+def coefficients(basis: Basis | None) -> int:
+    """How many a critic has."""
+    return 0 if basis is None else 1 + basis.centre.shape[-1] + basis.bias.shape[-1]
 
 
 def deviations(record: PPORecord) -> Float[np.ndarray, " feature"]:
@@ -105,19 +135,13 @@ def deviations(record: PPORecord) -> Float[np.ndarray, " feature"]:
     return spread
 
 
-def on_sphere(weights, scale) -> Float[np.ndarray, "agent feature"]:
-    """Each agent's weights with length 1 in deviations of the features."""
-    size = np.linalg.norm(weights * scale, axis=-1, keepdims=True)
+def on_sphere(unknowns, scale) -> Float[np.ndarray, "agent unknown"]:
+    """Each agent's unknowns divided so that the weights, which come first, have length 1 in deviations of the features
+    (`scale`)."""
+    size = np.linalg.norm(unknowns[:, : len(scale)] * scale, axis=-1, keepdims=True)
     if np.any(size == 0):
         raise Unsupported("an agent's first guess is 0: it has no direction to begin from")
-    return weights / size
-
-
-def fit_scale(
-    ppo: PPO, record: PPORecord, weights: Float[np.ndarray, "agent feature"], known: Known, values
-) -> Float[np.ndarray, " agent"]:
-    """s for given rewards: 1 where everything was recorded."""
-    return residuals(products(ppo, record, as_weights(weights), known, values), known != "play")[0]
+    return unknowns / size
 
 
 def residuals(inner, free: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -128,20 +152,25 @@ def residuals(inner, free: bool) -> tuple[np.ndarray, np.ndarray]:
     return scale, (moved - 2 * scale * both + scale**2 * pushed) / moved
 
 
-def _step(inner, weights, scale, damping: float, free: bool) -> Float[np.ndarray, " feature"]:
-    """Where a damped Gauss-Newton step leads one agent: Δ ≈ s F + s ∂F/∂ω (ω' - ω), s free unless `free`."""
-    features = len(weights)
-    slopes = inner[:features, :features] / np.outer(scale, scale)
-    push, move = inner[:features, features] / scale, inner[:features, features + 1] / scale
-    mass = float(np.trace(slopes)) / features
-    damped = slopes + damping * max(mass, 1e-300) * np.eye(features)
+def _step(inner, unknowns, scale, sought, damping: float, free: bool) -> Float[np.ndarray, " unknown"]:
+    """Where a damped Gauss-Newton step leads one agent: Δ ≈ s F + s ∂F/∂u (u' - u), s free unless `free`. Unknowns
+    that are not `sought` stay."""
+    count, last = len(sought), len(unknowns)
+    scale = scale[sought]
+    slopes = inner[np.ix_(sought, sought)] / np.outer(scale, scale)
+    push, move = inner[sought, last] / scale, inner[sought, last + 1] / scale
+    mass = float(np.trace(slopes)) / count
+    damped = slopes + damping * max(mass, 1e-300) * np.eye(count)
+    ahead = np.array(unknowns)
     if free:
-        return weights + np.linalg.solve(damped, move - push) / scale
-    # With s out of the way: of F and Δ the parts that ∂F/∂ω could make are matched, s by what is left.
-    system = np.zeros((features + 1, features + 1))
-    system[:features, :features] = damped
-    system[:features, features] = system[features, :features] = push
-    system[features, features] = inner[features, features]
-    found = np.linalg.lstsq(system, np.append(move, inner[features, features + 1]), rcond=None)[0]
+        ahead[sought] += np.linalg.solve(damped, move - push) / scale
+        return ahead
+    # With s out of the way: of F and Δ the parts that ∂F/∂u could make are matched, s by what is left.
+    system = np.zeros((count + 1, count + 1))
+    system[:count, :count] = damped
+    system[:count, count] = system[count, :count] = push
+    system[count, count] = inner[last, last]
+    found = np.linalg.lstsq(system, np.append(move, inner[last, last + 1]), rcond=None)[0]
     stretch = found[-1]
-    return weights + (found[:-1] / stretch / scale if stretch > 0 else found[:-1] / scale)
+    ahead[sought] += found[:-1] / (stretch if stretch > 0 else 1.0) / scale
+    return ahead

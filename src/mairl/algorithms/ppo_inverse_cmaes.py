@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from mairl.algorithms.ppo import PPO
-from mairl.algorithms.ppo_inverse import PPOReward, deviations, on_sphere, residuals
+from mairl.algorithms.ppo_inverse import PPOReward, coefficients, deviations, on_sphere, residuals, supposed_basis
 from mairl.algorithms.ppo_record import PPORecord
-from mairl.algorithms.ppo_replay import Known, products
-from mairl.networks.feature_values import FeatureValues
+from mairl.algorithms.ppo_replay import Known, as_weights, products
 from mairl.ops.cma_es import Minimum, searching
 
 
@@ -25,7 +23,6 @@ def invert_ppo_cmaes(
     ppo: PPO,
     record: PPORecord,
     known: Known,
-    values: FeatureValues | None = None,
     *,
     evaluations: int = 240,
     population: int = 12,
@@ -35,36 +32,45 @@ def invert_ppo_cmaes(
 
     Args:
         evaluations, population: of each agent's CMA-ES, which starts without a guess: from 0, with deviation 1 in
-            deviations of the features.
+            deviations of the features. A critic that is not known is supposed to say the same of every observation:
+            more unknowns would cost a search without derivatives too much.
     """
     scale = deviations(record)
     agents, features = record.features.shape[-2:]
     free = known != "play"
+    basis = supposed_basis(record, known)
+    longest = 1 / max(1 - ppo.discount, 1 / ppo.num_steps)
+    unit = 1 / scale if free else np.append(1 / scale, longest)
+
+    def unknowns(points):
+        rest = np.zeros((*points.shape[:-1], coefficients(basis) + features - len(unit)))
+        return np.concatenate([points * unit, rest], axis=-1)
+
     searches = [
         searching(
-            np.zeros(features), spread=1.0, population=population, evaluations=evaluations, seed=seed * agents + i
+            np.zeros(len(unit)), spread=1.0, population=population, evaluations=evaluations, seed=seed * agents + i
         )
         for i in range(agents)
     ]
-    points = np.stack([next(search) for search in searches], axis=1) / scale
+    points = np.stack([next(search) for search in searches], axis=1)
     found: list[Minimum] = []
     asked = 0
     while len(found) < agents:
-        inner = np.asarray(_products_of_all(ppo, record, jnp.asarray(points, jnp.float32), known, values))
+        inner = np.asarray(_products_of_all(ppo, record, as_weights(unknowns(points)), known, basis))
         asked += population
         values_of = np.stack([residuals(each, free)[1] for each in inner])
         found = []
         for i, search in enumerate(searches):
             try:
-                points[:, i] = search.send(values_of[:, i]) / scale
+                points[:, i] = search.send(values_of[:, i])
             except StopIteration as ended:
                 found.append(ended.value)
-    weights = np.stack([each.point for each in found]) / scale
-    weights = weights if free else on_sphere(weights, scale)
-    last = products(ppo, record, jnp.asarray(weights, jnp.float32), known, values)
-    return PPOReward(weights, *residuals(last, free), asked // population, asked + 1)
+    best = unknowns(np.stack([each.point for each in found]))
+    best = best if free else on_sphere(best, scale)
+    last = products(ppo, record, as_weights(best), known, basis)
+    return PPOReward(best[:, :features], best[:, features:], *residuals(last, free), asked // population, asked + 1)
 
 
 @eqx.filter_jit
-def _products_of_all(ppo, record, points: Float[Array, "point agent feature"], known: Known, values):
-    return jax.lax.map(lambda weights: products(ppo, record, weights, known, values), points)
+def _products_of_all(ppo, record, points: Float[Array, "point agent unknown"], known: Known, basis):
+    return jax.lax.map(lambda unknowns: products(ppo, record, unknowns, known, basis), points)

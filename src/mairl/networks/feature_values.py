@@ -37,22 +37,6 @@ class Basis(eqx.Module):
         return jnp.concatenate([jnp.ones(1), x, jnp.tanh(x @ self.weight + self.bias)])
 
 
-class FeatureValues(eqx.Module):
-    """V^k of one agent; stacked on leading axes of agents or steps.
-
-    Attributes:
-        basis: b.
-        coefficients: `[..., basis, feature]`, C.
-    """
-
-    basis: Basis
-    coefficients: Float[Array, "*a basis feature"]
-
-    def __call__(self, obs: PyTree[Array]) -> Float[Array, " feature"]:
-        """V^k(o) of every feature."""
-        return self.basis(obs) @ self.coefficients
-
-
 def make_basis(obs: Float[np.ndarray, "sample size"], units: int, seed: int) -> Basis:
     """Random units for observations that are like these."""
     rng = np.random.default_rng(seed)

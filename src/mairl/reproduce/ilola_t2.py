@@ -200,7 +200,6 @@ def row(table: str, method: str, runs: list[dict[str, Any]], earned, expert: flo
         "pearson_least": mean("pearson")[1],
         "cosine": mean("cosine")[0],
         "cosine_least": mean("cosine")[1],
-        "levels": _levels(runs),
         "induced_return": None if earned is None else interquartile_mean(np.asarray(earned))[0],
         "induced_return_normalised": share,
         "ci95": interval,
@@ -209,7 +208,7 @@ def row(table: str, method: str, runs: list[dict[str, Any]], earned, expert: flo
         "kl_1b_monte_carlo": _mean_of("kl_1b_monte_carlo", runs) if recovers else None,
         "published": published(table, method),
         "seconds": _mean_of("seconds", runs),
-        "per_seed": [{k: v for k, v in run.items() if k != "levels"} for run in runs],
+        "per_seed": runs,
         "induced_per_seed": None if earned is None else [float(x) for x in earned],
     }
 
@@ -223,21 +222,6 @@ def published(table: str, method: str) -> dict[str, float] | None:
 def _mean_of(name: str, runs) -> float | None:
     known = [run[name] for run in runs if name in run]
     return float(np.mean(known)) if known else None
-
-
-def _levels(runs) -> dict[str, Any] | None:
-    """Means over the seeds of each level's figures."""
-    if "levels" not in runs[0]:
-        return None
-    return {
-        level: {
-            "skill_1a": float(np.mean([run["levels"][level]["skill_1a"] for run in runs])),
-            "skill_1b": float(np.mean([run["levels"][level]["skill_1b"] for run in runs])),
-            "cosine": float(np.mean([run["levels"][level]["cosine"] for run in runs])),
-            "cosine_least": float(np.min([run["levels"][level]["cosine"] for run in runs])),
-        }
-        for level in runs[0]["levels"]
-    }
 
 
 def markdown(rows: list[dict[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mairl.algorithms.explain_ppo import Case, make_case
+from mairl.algorithms.explain_ppo import METHODS, Case, make_case
 from mairl.algorithms.induced_ppo import last, learn_from
 from mairl.algorithms.ppo_paid import Payment
 from mairl.algorithms.ppo_record import ppo_record
@@ -31,7 +31,7 @@ from mairl.metrics.learning import interquartile_mean
 from mairl.metrics.play import play_whole
 from mairl.recipes.recording import record_learning
 from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import ROWS
+from mairl.reproduce.ilola_ppo import ROWS, TRUE
 from mairl.reproduce.ilola_t2 import kept, row
 
 SHARE = 2 / 3
@@ -55,7 +55,8 @@ def t3(
     """Grows `t3.json`: first each method's predictions, then the induced returns of those that are learned from.
 
     Args:
-        methods: names in `ROWS`; default: all. Those that predict best are chosen among them.
+        methods: names in `ROWS`; default: all but those that know more than an observer. Those that predict best
+            are chosen among them.
         quick: histories of a twentieth of the training, and fresh agents trained as long.
         workers: processes that step the game; default: one per core.
     """
@@ -65,7 +66,7 @@ def t3(
     budget = int(dict(histories[0].metadata.facts())["env_steps"])
     settings = {"learner": describe_config(cases[0].ppo), "snapshots": cases[0].record.num_steps, "budget": budget}
     order = list(ROWS)
-    chosen = [m for m in order if not methods or m in methods]
+    chosen = [m for m in order if m in (methods or (*METHODS, TRUE))]
     found = {m: [kept(runs, world, case, m, settings) for case in cases] for m in chosen}
     experts = [_played(world, last(case.record.after), case.seed, workers) for case in cases]
     random = _played(world, UniformPolicy(world.num_agents, world.action_space), 0, workers)
