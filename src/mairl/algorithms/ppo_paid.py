@@ -5,7 +5,7 @@ Host games show features with every step, so that here, unlike with `RewardedGam
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from mairl.algorithms.base import Algorithm
 from mairl.algorithms.ppo import PPO
+from mairl.core.reward import Reward
 from mairl.core.transition import Transition, features, observe
 from mairl.networks.feature_values import Basis
 
@@ -38,8 +39,8 @@ class LinearPayment(eqx.Module):
         return jnp.sum(features * self.weights, axis=-1)
 
 
-class FreePayment(eqx.Module):
-    """A reward that is linear in (basis of what an agent sees) × (its action); see `seen_and_done`.
+class FreeReward(Reward):
+    """A reward that is linear in (basis of what an agent sees) × (its action); see `columns`.
 
     Attributes:
         basis: leaves `[agent, ...]`.
@@ -47,25 +48,46 @@ class FreePayment(eqx.Module):
         actions: how many discrete ones; 0 for Box.
     """
 
+    uses_next: ClassVar[bool] = False
+    uses_others: ClassVar[bool] = False
+
     basis: Basis
     weights: Float[Array, "agent column"]
     actions: int = eqx.field(static=True)
 
+    def __call__(self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None):
+        """See `Reward`."""
+        return jnp.sum(columns(self.basis, self.actions, obs, actions) * self.weights, axis=-1)
+
+
+class FreePayment(eqx.Module):
+    """A reward of what agents see and do."""
+
+    reward: FreeReward
+
+    @property
+    def weights(self) -> Float[Array, "agent column"]:
+        """The reward's."""
+        return self.reward.weights
+
     def __call__(self, steps: Transition, features: Array) -> Array:
         """See `Payment`."""
-        return jnp.sum(seen_and_done(self.basis, self.actions, steps) * self.weights, axis=-1)
+        return jax.vmap(jax.vmap(self.reward))(steps.obs, steps.actions, steps.next_obs, steps.terminated)
 
 
-def seen_and_done(basis: Basis, actions: int, steps: Transition) -> Float[Array, "time env agent column"]:
-    """b(o_i) ⊗ e(a_i): e is one-hot of discrete actions; of Box actions 1, the action and its squares."""
+def columns(basis: Basis, actions: int, obs, acted) -> Float[Array, "agent column"]:
+    """b(o_i) ⊗ e(a_i) of a joint step: e is one-hot of discrete actions; of Box ones 1, the action and its squares."""
 
     def one(basis, obs, acted):
         done = jax.nn.one_hot(acted, actions) if actions else jnp.concatenate([jnp.ones(1), acted, acted**2])
         return jnp.outer(basis(obs), done).ravel()
 
-    return jax.vmap(jax.vmap(jax.vmap(one), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))(
-        basis, steps.obs, steps.actions
-    )
+    return jax.vmap(one)(basis, obs, acted)
+
+
+def seen_and_done(basis: Basis, actions: int, steps: Transition) -> Float[Array, "time env agent column"]:
+    """`columns` of steps with leaves `[time, env, agent, ...]`."""
+    return jax.vmap(jax.vmap(lambda obs, acted: columns(basis, actions, obs, acted)))(steps.obs, steps.actions)
 
 
 class PaidPPO(Algorithm):

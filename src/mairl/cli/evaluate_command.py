@@ -120,10 +120,15 @@ def _learning_lines(learning: dict) -> list[str]:
         if learning.get(name) is not None:
             lines.append(f"  skill on held-out transitions, with {what}: {learning[name]:.4f}")
     for i, (one, direction) in enumerate(zip(learning["pearson"], learning["cosines"])):
-        line = f"  table of rewards, agent {i}: Pearson {_shown(one, None)}"
+        line = f"  rewards, agent {i}: Pearson {_shown(one, None)}"
         lines.append(line + (f", cosine of the weights {direction:.6f}" if direction is not None else ""))
+    if "induced_return" not in learning:
+        return lines
+    discounted, best = ", discounted", "trained on the true reward"
+    if not learning.get("discounted", True):
+        discounted, best = "", "the learners in the end"
     lines.append(
-        f"  induced return, discounted: {learning['induced_return']:.3f} (trained on the true reward "
+        f"  induced return{discounted}: {learning['induced_return']:.3f} ({best} "
         f"{learning['expert_return']:.3f}, random {learning['random_return']:.3f}), normalised "
         f"{_shown(learning['induced_return_normalised'], learning['ci95'])}"
     )

@@ -1,4 +1,7 @@
-"""`mairl learn METHOD --game GAME --history HISTORY -o RUN`: rewards from how agents change while they learn."""
+"""`mairl learn METHOD --game GAME --history HISTORY -o RUN`: rewards from how agents change while they learn.
+
+Exact learners of tables are explained here, PPO's recorded updates in `learn_ppo_history`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import jax
 import numpy as np
@@ -18,6 +21,7 @@ import tyro
 
 from mairl.algorithms.explain import EXPLAINERS, Explains, Watched
 from mairl.algorithms.induced import induced_policies
+from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import RunFolder
 from mairl.cli.output import emit, finite
 from mairl.core.errors import InvalidData, MairlError
@@ -50,6 +54,9 @@ class LearnHistory:
         report: write report.html into the run.
         json: print one JSON object.
         quiet: no progress line.
+        induced: of PPO learners, the environment steps for which fresh agents learn from a recovered reward; default:
+            as many as the learners had; 0: none, the run's policies are then the learners' last ones. Of tables fresh
+            agents are solved for.
     """
 
     history: Path
@@ -64,6 +71,23 @@ class LearnHistory:
     report: bool = True
     json: bool = False
     quiet: bool = False
+    induced: int | None = None
+
+
+class Job(Protocol):
+    """What is to be explained, once for each seed.
+
+    Attributes:
+        learners: "exact" ones of tables, or "ppo".
+        discount: of the learners.
+    """
+
+    learners: str
+    discount: float
+
+    def explain(self, seed: int, work: Path) -> tuple[Learned, dict[str, Any]]:
+        """The result and its figures; what is half done may lie in the folder `work`, and is gone on with."""
+        ...
 
 
 def split(history: LearningHistory, held_out: int) -> tuple[LearningHistory, np.ndarray]:
@@ -100,19 +124,24 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
     game_name = options.game or history.metadata.game
     if not game_name:
         raise InvalidData(f"{options.history} does not say of which game it is: name it with --game")
-    seen, held_out = split(history, options.held_out)
-    case = watched(game_name, options.features, seen)
+    job: Job
+    if history.updates is not None and isinstance(history.updates.learner, PPO):
+        from mairl.cli.learn_ppo_history import PPOJob
+
+        job = PPOJob(options, name, method, history, game_name)
+    else:
+        job = TableJob(options, method, history, game_name)
     folder = RunFolder(options.out, resume=options.resume, overwrite=options.overwrite)
     config = finite(dataclasses.asdict(method))  # type: ignore[call-overload]
     asked = {"method": name, "config": config, "game": game_name, "features": options.features}
-    asked |= {"history": str(options.history.resolve()), "held_out": options.held_out}
+    asked |= {"history": str(options.history.resolve()), "held_out": options.held_out, "induced": options.induced}
     seeds = list(range(options.seed, options.seed + options.seeds))
     parts = []
     for done, seed in enumerate(seeds):
         if not options.quiet and sys.stderr.isatty():
             print(f"\r{name}: seed {done + 1} of {len(seeds)}", end="", file=sys.stderr, flush=True)
         try:
-            parts.append(_part(folder, asked, case, held_out, method, seed))
+            parts.append(_part(folder, asked, job, seed))
         except MairlError:
             # Nothing to go on with is left behind.
             if not any(folder.chunks.iterdir()):
@@ -137,7 +166,8 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
         "snapshots": history.num_snapshots,
         "features": options.features,
         "held_out_transitions": options.held_out,
-        "discount": case.tables.discount,
+        "learners": job.learners,
+        "discount": job.discount,
         "seeds": seeds,
         "budget": max(one["iterations"] for one in explained),
         "env_steps": False,
@@ -149,7 +179,33 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
     return {"run": str(options.out), "algorithm": name, "game": game_name, "seeds": seeds, "explained": explained}
 
 
-def _part(folder: RunFolder, asked: dict, case: Watched, held_out, method: Explains, seed: int):
+class TableJob:
+    """Exact learners of a game that is a table; see `Job`."""
+
+    learners = "exact"
+
+    def __init__(self, options: LearnHistory, method: Explains, history: LearningHistory, game: str):
+        seen, self.held_out = split(history, options.held_out)
+        self.case, self.method = watched(game, options.features, seen), method
+        self.discount = self.case.tables.discount
+
+    def explain(self, seed: int, work: Path) -> tuple[Learned, dict[str, Any]]:
+        """See `Job`."""
+        del work
+        start = time.perf_counter()
+        found = self.method.explain(self.case, seed)
+        facts: dict[str, Any] = {**found.facts, "seconds": time.perf_counter() - start, "notes": list(found.notes)}
+        facts["weights"] = None if found.weights is None else found.weights.tolist()
+        facts["null_space"] = None if found.weights is None else [space.tolist() for space in found.null_space]
+        tables = self.case.tables
+        facts["kl_1b"] = prediction_errors(tables, self.held_out, found.predict)
+        facts["kl_0"] = prediction_errors(tables, self.held_out, None)
+        facts["skill_1b"] = skill(facts["kl_1b"], facts["kl_0"])
+        induced = TabularPolicy.new(induced_policies(tables, found.rewards, seed))
+        return Learned(induced, TabularReward.new(found.rewards)), facts
+
+
+def _part(folder: RunFolder, asked: dict, job: Job, seed: int) -> tuple[Learned, dict[str, Any]]:
     """One seed's result: read from an interrupted run, or found and written there."""
     place = folder.chunks / f"{seed:05d}"
     if (place / "facts.json").exists():
@@ -157,22 +213,14 @@ def _part(folder: RunFolder, asked: dict, case: Watched, held_out, method: Expla
         if known["asked"] != asked:
             raise InvalidData(f"{place} was made with other options: resume with the same command, or use --overwrite")
         return Learned.load(place / "learned"), known["facts"]
-    start = time.perf_counter()
-    found = method.explain(case, seed)
-    facts: dict[str, Any] = {**found.facts, "seconds": time.perf_counter() - start, "notes": list(found.notes)}
-    facts["weights"] = None if found.weights is None else found.weights.tolist()
-    facts["null_space"] = None if found.weights is None else [space.tolist() for space in found.null_space]
-    facts["kl_1b"] = prediction_errors(case.tables, held_out, found.predict)
-    facts["kl_0"] = prediction_errors(case.tables, held_out, None)
-    facts["skill_1b"] = skill(facts["kl_1b"], facts["kl_0"])
-    learned = Learned(
-        TabularPolicy.new(induced_policies(case.tables, found.rewards, seed)), TabularReward.new(found.rewards)
-    )
+    work = folder.partial / f"work-{seed}"
+    learned, facts = job.explain(seed, work)
     unfinished = place.with_name(place.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     learned.save(unfinished / "learned")
     (unfinished / "facts.json").write_text(jsonlib.dumps(finite({"asked": asked, "facts": facts})))
     os.rename(unfinished, place)
+    shutil.rmtree(work, ignore_errors=True)
     return learned, facts
 
 

@@ -14,12 +14,14 @@ from mairl.core.learned import Learned
 from mairl.data.learning_history import load_history
 from mairl.games.tabular.features import linear_game, tabular_game
 from mairl.games.tabular.reward import TabularReward
+from mairl.metrics.explained_ppo_run import explained_ppo_run
 from mairl.metrics.explanation import learning_summary
 from mairl.ops.least_squares import cosine
 
 
 def explained_run(facts: dict[str, Any], learned: Learned) -> dict[str, Any]:
-    """The figures of `learning_summary` for a run of `mairl learn … --history`, with the cosines of its weights.
+    """The figures of `learning_summary` for a run of `mairl learn … --history`, with the cosines of its weights; of PPO
+    learners see `explained_ppo_run`.
 
     Args:
         facts: the run's `run.json`.
@@ -34,6 +36,8 @@ def explained_run(facts: dict[str, Any], learned: Learned) -> dict[str, Any]:
         raise InvalidData(
             f"{path} has {history.num_snapshots} snapshots, the run saw {facts['snapshots']}: put the history back"
         )
+    if facts.get("learners") == "ppo":
+        return explained_ppo_run(facts, learned, history)
     game = linear_game(facts["game"], facts["features"])
     tables = tabular_game(facts["game"]).tables()
     cut = history.num_snapshots - 1 - count

@@ -59,14 +59,18 @@ def said(facts, rows, evaluation, game: MarkovGame | None, learned: Learned) -> 
             "curves": curves(rows, evaluation),
             "figures": [],
         }
-    assert isinstance(game, TabularGame)
-    assert isinstance(learned.reward, TabularReward)
-    true, found = game.tables().reward, np.asarray(learned.reward.table[0], np.float64)
+    assert game is not None
+    drawn = []
+    if isinstance(game, TabularGame) and isinstance(learned.reward, TabularReward):
+        true, found = game.tables().reward, np.asarray(learned.reward.table[0], np.float64)
+        drawn.append(learning.rewards_figure(true, found, game.agent_names()))
+    elif facts["explained"][0]["weights"] is not None:
+        drawn.append(learning.weights_figure(facts, evaluation, game.agent_names()))
     return {
         "headline": learning.run_tiles(facts, evaluation),
         "sentences": learning.run_sentences(facts, evaluation),
         "curves": [],
-        "figures": learning.run_figures(facts, evaluation, true, found, game.agent_names()),
+        "figures": drawn + learning.run_figures(facts, evaluation),
     }
 
 

@@ -72,13 +72,18 @@ def divergence_bars(rows: list[tuple[str, dict[str, float | None]]]) -> str:
 
 
 def induced_returns(
-    rows: list[tuple[str, float, list[float | None], list[float]]], expert: float, random: float
+    rows: list[tuple[str, float, list[float | None], list[float]]],
+    expert: float,
+    random: float,
+    *,
+    learners: str = "exact",
 ) -> str:
     """What fresh agents earn by the true reward: a point a method with its interval, small ones for the seeds.
 
     Args:
         rows: label, interquartile mean, interval (in units of return), and each seed's return.
         expert, random: of agents trained on the true reward, and of uniform play.
+        learners: of "exact" ones returns are discounted; of "ppo" ones the expert is what they became in the end.
     """
     figure, axis = plt.subplots(figsize=(5.6, 0.42 * len(rows) + 1.5), layout="constrained")
     for k, (_, mean, interval, seeds) in enumerate(rows):
@@ -87,11 +92,12 @@ def induced_returns(
         if low is not None and high is not None:
             axis.plot([low, high], [k, k], color=COLOURS[0], lw=2)
         axis.plot([mean], [k], "D", ms=6, color=COLOURS[1])
-    for value, label, style in ((expert, "trained on the true reward", "--"), (random, "random play", ":")):
+    best = "trained on the true reward" if learners == "exact" else "the learners in the end"
+    for value, label, style in ((expert, best, "--"), (random, "random play", ":")):
         axis.axvline(value, color="#868e96", ls=style, lw=1.2, label=label)
     axis.set_yticks(range(len(rows)), [label for label, *_ in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_xlabel("discounted true return, mean of the agents")
+    axis.set_xlabel(f"{'discounted ' if learners == 'exact' else ''}true return, mean of the agents")
     figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=2)
     plain(axis)
     return to_svg(figure, "returns of agents trained on recovered rewards")
@@ -123,12 +129,19 @@ def matrix(
 
 
 def lines(
-    series: dict[str, list[tuple[float, float]]], *, xlabel: str, ylabel: str, log_y: bool = True, log_x: bool = False
+    series: dict[str, list[tuple[float, float, float, float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log_y: bool = True,
+    log_x: bool = False,
 ) -> str:
-    """Curves by name, points marked."""
+    """Curves by name, points marked, in a band from their lower to their upper bounds: (x, y, lower, upper)."""
     figure, axis = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
     for k, (name, points) in enumerate(series.items()):
-        axis.plot(*zip(*sorted(points)), "o-", ms=4, lw=1.6, label=name, color=COLOURS[k % len(COLOURS)])
+        x, y, low, high = zip(*sorted(points))
+        axis.fill_between(x, low, high, alpha=0.15, lw=0, color=COLOURS[k % len(COLOURS)])
+        axis.plot(x, y, "o-", ms=4, lw=1.6, label=name, color=COLOURS[k % len(COLOURS)])
     if log_y:
         axis.set_yscale("log")
     if log_x:
@@ -139,15 +152,59 @@ def lines(
     return to_svg(figure, f"{ylabel} by {xlabel}")
 
 
-def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None, true, found, names) -> list[tuple]:
-    """Title, SVG and caption of the pictures of one run; `true` and `found` are reward tables, of the first seed."""
-    figures = [
-        (
-            "Rewards",
-            reward_maps(true, found, names),
-            "True and recovered reward of each agent (first seed); scales differ, and a constant is never told.",
+def rewards_figure(true, found, names) -> tuple[str, str, str]:
+    """Title, SVG and caption of tables of rewards, of the first seed."""
+    caption = "True and recovered reward of each agent (first seed); scales differ, and a constant is never told."
+    return "Rewards", reward_maps(true, found, names), caption
+
+
+def weights_figure(facts: dict[str, Any], evaluation: dict[str, Any] | None, names) -> tuple[str, str, str]:
+    """Title, SVG and caption of rewards that are linear in a game's features, of the first seed."""
+    first, learning = facts["explained"][0], (evaluation or {}).get("learning") or {}
+    found = np.asarray(first["weights"])
+    true = np.asarray(learning["true_weights"]) if "true_weights" in learning else None
+    caption = "What each agent is paid for the game's features (first seed). Only directions can be told, so that each "
+    caption += "agent's weights are drawn with length 1."
+    return "Rewards", weight_bars(found, true, facts["explained"][0]["feature_names"], names), caption
+
+
+def weight_bars(
+    found: Float[np.ndarray, "agent feature"], true: Float[np.ndarray, "agent feature"] | None, features, names
+) -> str:
+    """Recovered weights, the true ones beside them where they are known; each agent's with length 1."""
+    agents = len(found)
+    figure, axes = plt.subplots(
+        1,
+        agents,
+        figsize=(2.6 * agents + 1.2, 0.36 * len(features) + 1.5),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    shown = {"recovered": found} if true is None else {"true": true, "recovered": found}
+    places = np.arange(len(features))
+    for i, axis in enumerate(axes[0]):
+        for k, (label, weights) in enumerate(shown.items()):
+            size = float(np.linalg.norm(weights[i])) or 1.0
+            at = places + (k - (len(shown) - 1) / 2) * 0.4
+            axis.barh(
+                at, weights[i] / size, 0.36, label=label, color=COLOURS[1 - k] if true is not None else COLOURS[0]
+            )
+        axis.axvline(0, color="#868e96", lw=1)
+        axis.set(title=names[i], xlim=(-1.05, 1.05))
+        plain(axis)
+    axes[0][0].set_yticks(places, features)
+    axes[0][0].invert_yaxis()
+    if true is not None:
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper left", ncols=2
         )
-    ]
+    return to_svg(figure, "weights of the features of rewards")
+
+
+def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Title, SVG and caption of what one run predicts, and of what fresh agents earn."""
+    figures = []
     learning = (evaluation or {}).get("learning") or {}
     first = facts["explained"][0]
     if first["kl_0"]:
@@ -156,13 +213,14 @@ def run_figures(facts: dict[str, Any], evaluation: dict[str, Any] | None, true, 
         caption = "Held-out policies: how far they are from what was predicted. "
         caption += "A divergence means something only beside KL(0), the size of the step."
         figures.append(("Prediction", divergence_bars([(facts["algorithm_id"], kls)]), caption))
-    if learning:
+    if "induced_return" in learning:
         low, high = learning["ci95"]
         gap = learning["expert_return"] - learning["random_return"]
         interval = [None if x is None else learning["random_return"] + x * gap for x in (low, high)]
         seeds = learning["per_seed_induced_return"]
         row = (facts["algorithm_id"], learning["induced_return"], interval, seeds)
-        drawn = induced_returns([row], learning["expert_return"], learning["random_return"])
+        bounds = learning["expert_return"], learning["random_return"]
+        drawn = induced_returns([row], *bounds, learners=facts.get("learners", "exact"))
         figures.append(("Induced return", drawn, "Fresh agents that learned from the recovered reward, each seed."))
     return figures
 
@@ -179,18 +237,26 @@ def run_tiles(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[
     if learning:
         known = [p for p in learning["pearson"] if p is not None]
         if known:
-            tiles.append(("Pearson", f"{np.mean(known):.3f}", "recovered with true table of rewards, mean of agents"))
-        if learning["induced_return_normalised"] is not None:
-            meaning = "of fresh agents; 0 is random play, 1 those trained on the true reward"
+            tiles.append(("Pearson", f"{np.mean(known):.3f}", "recovered with true rewards, mean of agents"))
+        if learning.get("induced_return_normalised") is not None:
+            best = "the learners in the end" if by_ppo(facts) else "those trained on the true reward"
+            meaning = f"of fresh agents; 0 is random play, 1 {best}"
             tiles.append(("Induced return", f"{learning['induced_return_normalised']:.3f}", meaning))
     return tiles
+
+
+def by_ppo(facts: dict[str, Any]) -> bool:
+    """Whether the run explains PPO's updates, not exact learners of a table."""
+    return facts.get("learners") == "ppo"
 
 
 def run_sentences(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> list[str]:
     """What was learned and how far to trust it, in words."""
     first, learning = facts["explained"][0], (evaluation or {}).get("learning") or {}
+    # Of PPO the update that began at each snapshot was recorded, the last one's too.
+    transitions = facts["snapshots"] - (0 if by_ppo(facts) else 1) - facts["held_out_transitions"]
     said = [
-        f"{facts['algorithm_id']} explained {facts['snapshots'] - 1 - facts['held_out_transitions']} transitions of "
+        f"{facts['algorithm_id']} explained {transitions} {'updates' if by_ppo(facts) else 'transitions'} of "
         f"{facts['game']}, {facts['held_out_transitions']} more were only predicted.",
         f"The history tells {' and '.join(map(str, first['rank']))} of the {first['unknowns']} numbers of each agent's "
         "reward.",
@@ -201,13 +267,20 @@ def run_sentences(facts: dict[str, Any], evaluation: dict[str, Any] | None) -> l
             "Expecting no change predicts better than this explanation: another family of learners was at work."
         )
     if learning.get("skill_1a") is not None and learning["skill_1a"] < 0.5:
+        why = "it is their family that is wrong, whatever the reward"
+        if by_ppo(facts):
+            why = "much of an update hangs on what was not observed, such as critics, whatever the reward"
         said.append(
-            f"Even with the true reward these learners predict little (skill {learning['skill_1a']:.2f}): "
-            "it is their family that is wrong, whatever the reward."
+            f"Even with the true reward these learners predict little (skill {learning['skill_1a']:.2f}): {why}."
         )
     if "why" in learning:
         said.append(f"The induced return is not normalised: {learning['why']}.")
-    said.append("The policies of this run are those of fresh agents that learned from the recovered reward.")
+    fresh = first.get("induced") != 0
+    said.append(
+        "The policies of this run are those of fresh agents that learned from the recovered reward."
+        if fresh
+        else "The policies of this run are the learners' last ones: no fresh agents learned from the recovered reward."
+    )
     if not learning:
         said.append("Not evaluated yet: mairl evaluate holds the rewards against the true ones.")
     return said

@@ -100,18 +100,29 @@ def confusion(rows: list[dict[str, Any]], seen: str) -> str:
 
 def curves(rows: list[dict[str, Any]], label: str) -> str:
     """Angles between recovered and true weights, by how much is seen."""
-    series: dict[str, list[tuple[float, float]]] = {}
+    series: dict[str, list[tuple[float, float, float, float]]] = {}
     for row in rows:
         if row["angle_degrees"] is not None:
-            series.setdefault(row["method"], []).append((row["amount"], max(row["angle_degrees"], 1e-6)))
+            point = row["amount"], *_drawn(row["angle_degrees"], row["ci95"], 1e-6)
+            series.setdefault(row["method"], []).append(point)
     return learning.lines(series, xlabel=label, ylabel="angle to the true weights, degrees", log_x=label != "snapshots")
 
 
 def trajectories(rows: list[dict[str, Any]]) -> str:
     """Correlations of recovered and true rewards by way and amount of data, less than 1 by so much."""
-    series: dict[str, list[tuple[float, float]]] = {}
+    series: dict[str, list[tuple[float, float, float, float]]] = {}
     for row in rows:
         if row["pearson"] is not None:
-            missing = max(1 - float(np.mean(row["pearson"])), 1e-6)
-            series.setdefault(f"{row['method']}, {row['seen']}", []).append((row["samples_per_state"], missing))
+            interval = row["pearson_ci95"]
+            missing = 1 - float(np.mean(row["pearson"])), [None if x is None else 1 - x for x in reversed(interval)]
+            point = row["samples_per_state"], *_drawn(*missing, 1e-6)
+            series.setdefault(f"{row['method']}, {row['seen']}", []).append(point)
     return learning.lines(series, xlabel="samples a state", ylabel="1 - Pearson, mean of agents", log_x=True)
+
+
+def _drawn(value: float, interval, least: float) -> tuple[float, float, float]:
+    """A value with its bounds (itself where there are none) for a logarithmic axis, which ends at a third of the value:
+    bounds of few seeds may be negative."""
+    low, high = (value if x is None else x for x in interval)
+    value = max(value, least)
+    return value, max(low, value / 3), max(high, value)

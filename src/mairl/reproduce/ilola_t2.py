@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mairl.algorithms.explain_ppo import Case, make_case
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_paid import PaidPPO, Payment
-from mairl.algorithms.ppo_record import record_ppo
+from mairl.algorithms.ppo_record import PPORecord, record_ppo
 from mairl.algorithms.run_folder import describe_config
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
@@ -30,7 +31,7 @@ from mairl.games.simple_spread.game import SimpleSpread
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import METHODS, Case, make_case, measure
+from mairl.reproduce.ilola_ppo import ROWS, measure
 
 LEARNER = PPO(
     num_envs=32,
@@ -51,14 +52,14 @@ EPISODES = 500
 def make_cases(seeds: int, learner: PPO = LEARNER, skipped: int = SKIPPED) -> tuple[SimpleSpread, list[Case]]:
     """Recorded learners, one history a seed, and their game."""
     game = SimpleSpread()
+    steps = FITTED + HELD_OUT
+    records = [_recorded(learner, game, jax.random.key(seed), skipped, steps) for seed in range(seeds)]
+    return game, [make_case(learner, record, FITTED, seed) for seed, record in enumerate(records)]
 
-    @eqx.filter_jit
-    def run(key):
-        return record_ppo(learner, game, key, skip=skipped, steps=FITTED + HELD_OUT)
 
-    truth = game.feature_weights()
-    records = [run(jax.random.key(seed)) for seed in range(seeds)]
-    return game, [make_case(learner, record, FITTED, truth, seed) for seed, record in enumerate(records)]
+@eqx.filter_jit
+def _recorded(learner: PPO, game: MarkovGame, key, skip: int, steps: int) -> PPORecord:
+    return record_ppo(learner, game, key, skip=skip, steps=steps)
 
 
 def trained(ppo: PPO, game: MarkovGame, payments: list[Payment], seeds: list[int], updates: int) -> Policy:
@@ -121,7 +122,7 @@ def t2(
     What each seed gave lies in `runs/t2`, and is not computed again by a command with the same settings.
 
     Args:
-        methods: names in `METHODS`; default: all.
+        methods: names in `ROWS`; default: all.
         quick: a tenth of the training on recovered rewards.
     """
     updates = INDUCED_UPDATES // 10 if quick else INDUCED_UPDATES
@@ -134,15 +135,15 @@ def t2(
         "induced_updates": updates,
     }
     random = random_return(game, EPISODES)
-    order, rows = list(METHODS), []
+    order, rows = list(ROWS), []
     expert = None
     for method in sorted(methods or order, key=lambda m: (m != "true-reward", order.index(m))):
-        found = [kept(folder / "runs" / "t2", case, method, settings) for case in cases]
+        found = [kept(folder / "runs" / "t2", game, case, method, settings) for case in cases]
         runs = [result for result, _ in found]
         policies = trained(LEARNER, game, [p for _, p in found], [1000 + case.seed for case in cases], updates)
         earned = true_returns(game, policies, EPISODES)
         if expert is None:
-            paid = [kept(folder / "runs" / "t2", case, "true-reward", settings)[1] for case in cases]
+            paid = [kept(folder / "runs" / "t2", game, case, "true-reward", settings)[1] for case in cases]
             # Experts are other agents than those of the row of the true reward.
             experts = trained(LEARNER, game, paid, [2000 + case.seed for case in cases], updates)
             expert = interquartile_mean(true_returns(game, experts, EPISODES))[0]
@@ -151,14 +152,16 @@ def t2(
     return sorted(rows, key=lambda r: order.index(r["method"]))
 
 
-def kept(folder: Path, case: Case, method: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Payment]:
+def kept(
+    folder: Path, game: MarkovGame, case: Case, method: str, settings: dict[str, Any]
+) -> tuple[dict[str, Any], Payment]:
     """One method's figures on one case, from disk where they are there and the settings are the same."""
     path, name = folder / f"{method}-{case.seed}.json", f"{method}-{case.seed}-payment"
     if path.exists():
         known = json.loads(path.read_text())
         if known["settings"] == json.loads(json.dumps(settings)):
             return known["result"], load_module(folder, name, eqx.Module)
-    result, payment = measure(case, method)
+    result, payment = measure(game, case, method)
     save_module(payment, folder, name)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"settings": settings, "result": result}))

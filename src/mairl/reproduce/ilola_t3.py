@@ -10,19 +10,16 @@ makes the same).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
-from mairl.algorithms.fit import fit
-from mairl.algorithms.ppo import PPO
-from mairl.algorithms.ppo_paid import PaidPPO, Payment
+from mairl.algorithms.explain_ppo import Case, make_case
+from mairl.algorithms.induced_ppo import last, learn_from
+from mairl.algorithms.ppo_paid import Payment
 from mairl.algorithms.ppo_record import ppo_record
 from mairl.algorithms.run_folder import describe_config
 from mairl.core.game import MarkovGame
@@ -34,7 +31,7 @@ from mairl.metrics.learning import interquartile_mean
 from mairl.metrics.play import play_whole
 from mairl.recipes.recording import record_learning
 from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import METHODS, Case, make_case
+from mairl.reproduce.ilola_ppo import ROWS
 from mairl.reproduce.ilola_t2 import kept, row
 
 SHARE = 2 / 3
@@ -58,7 +55,7 @@ def t3(
     """Grows `t3.json`: first each method's predictions, then the induced returns of those that are learned from.
 
     Args:
-        methods: names in `METHODS`; default: all. Those that predict best are chosen among them.
+        methods: names in `ROWS`; default: all. Those that predict best are chosen among them.
         quick: histories of a twentieth of the training, and fresh agents trained as long.
         workers: processes that step the game; default: one per core.
     """
@@ -67,10 +64,10 @@ def t3(
     cases = [_case(history, world, seed) for seed, history in enumerate(histories)]
     budget = int(dict(histories[0].metadata.facts())["env_steps"])
     settings = {"learner": describe_config(cases[0].ppo), "snapshots": cases[0].record.num_steps, "budget": budget}
-    order = list(METHODS)
+    order = list(ROWS)
     chosen = [m for m in order if not methods or m in methods]
-    found = {m: [kept(runs, case, m, settings) for case in cases] for m in chosen}
-    experts = [_played(world, _last(case.record.after), case.seed, workers) for case in cases]
+    found = {m: [kept(runs, world, case, m, settings) for case in cases] for m in chosen}
+    experts = [_played(world, last(case.record.after), case.seed, workers) for case in cases]
     random = _played(world, UniformPolicy(world.num_agents, world.action_space), 0, workers)
     expert = interquartile_mean(np.array([e[0] for e in experts]))[0]
     facts = {
@@ -121,11 +118,7 @@ def history_of(runs: Path, game: str, seed: int, quick: bool, workers: int | Non
 def _case(history: LearningHistory, world: MarkovGame, seed: int) -> Case:
     ppo, record = ppo_record(history, world)
     fitted = max(1, min(record.num_steps - 1, round(SHARE * record.num_steps)))
-    return make_case(ppo, record, fitted, world.feature_weights(), seed)
-
-
-def _last(policies: Policy) -> Policy:
-    return jax.tree.map(lambda x: x[-1] if eqx.is_array(x) else x, policies)
+    return make_case(ppo, record, fitted, seed)
 
 
 def _played(world: MarkovGame, policy: Policy, seed: int, workers: int | None) -> tuple[float, float]:
@@ -142,29 +135,10 @@ def _induced(
     path = runs / f"induced-{method}-{case.seed}.json"
     if path.exists() and (known := json.loads(path.read_text()))["budget"] == budget:
         return known
-    updates = budget // (case.ppo.num_envs * case.ppo.num_steps)
-    ppo: PPO = dataclasses.replace(case.ppo, anneal_updates=updates)
-    # Rewards have deviation 1: critics see what they were made for without a further scale.
-    ppo = dataclasses.replace(ppo, reward_scale=1.0)
     work = runs / f"induced-{method}-{case.seed}"
-    result = fit(
-        PaidPPO(ppo, payment),
-        world,
-        budget=budget,
-        seeds=[1000 + case.seed],
-        episodes=0,
-        select="last",
-        out=work,
-        resume=True,
-        overwrite=True,
-        workers=workers,
-    )
-    earned, way = _played(world, _last_seed(result.learned.policy), 500 + case.seed, workers)
+    policy = learn_from(world, case.ppo, payment, budget, 1000 + case.seed, work, workers=workers)
+    earned, way = _played(world, policy, 500 + case.seed, workers)
     found = {"return": earned, "displacement": way, "budget": budget}
     path.write_text(json.dumps(found))
     shutil.rmtree(work, ignore_errors=True)
     return found
-
-
-def _last_seed(policies: Policy) -> Policy:
-    return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, policies)

@@ -22,6 +22,7 @@ from mairl.data.learning_history import LearningHistory, learning_history
 from mairl.games.tabular import TabularPolicy
 from mairl.games.tabular.ma_lfl_grid import ma_lfl_features, ma_lfl_grid
 from mairl.metrics.explanation import resemblance
+from mairl.metrics.intervals import mean_interval
 from mairl.ops.host_softmax import softmax
 from mairl.ops.linear_game import LinearGame
 from mairl.reproduce.ilola import WEIGHTS, add_rows, where
@@ -80,6 +81,7 @@ def trajectory_row(method: Method, seen: str, samples: int, seeds: int, command:
         "cosines": cosines.mean(axis=0).tolist() if found else None,
         "cosine_least": float(cosines.min()) if found else None,
         "pearson": correlations.mean(axis=0).tolist() if found else None,
+        "pearson_ci95": mean_interval(correlations.mean(axis=1))[1] if found else [None, None],
         "pearson_least": float(correlations.min()) if found else None,
         "lambda_true": LOOK_AHEAD,
         "lambda_found": [one.look_ahead for one in found],

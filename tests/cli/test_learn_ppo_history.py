@@ -1,0 +1,114 @@
+"""`mairl learn … --history` of PPO's recorded updates: from a recording to a run that can be evaluated."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mairl.algorithms.explain import ABOUT
+from mairl.algorithms.explain_ppo import METHODS
+from mairl.algorithms.ppo_paid import FreeReward
+from mairl.cli import main
+from mairl.cli.learn_history import main as learn
+from mairl.core.errors import InvalidData, Unsupported
+from mairl.core.learned import Learned
+from mairl.data.learning_history import load_history, save_history
+from mairl.games import make_game
+from mairl.recipes.recording import record_learning
+
+STEPS = 24_000
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """PPO learners of Simple Spread."""
+    folder = tmp_path_factory.mktemp("ppo")
+    history, _ = record_learning("simple-spread", folder / "work", budget=STEPS, snapshots=5)
+    save_history(history, folder / "history")
+    return folder / "history"
+
+
+@pytest.fixture(scope="module")
+def explained(spread, tmp_path_factory):
+    """A run by I-LOGEL, evaluated."""
+    run = tmp_path_factory.mktemp("ppo-run") / "run"
+    main(["learn", "i-logel", "--history", str(spread), "-o", str(run), "--seeds", "2", "--quiet"])
+    main(["evaluate", str(run), "--episodes", "20"])
+    return run
+
+
+def test_every_method_is_one_of_the_commands():
+    assert set(METHODS) == set(ABOUT) - {"lfl"}
+
+
+def test_the_run_says_what_was_found(explained, spread):
+    facts = json.loads((explained / "run.json").read_text())
+    names = make_game("simple-spread").feature_names()
+    assert facts["learners"] == "ppo"
+    assert facts["seeds"] == [0, 1]
+    for one in facts["explained"]:
+        assert one["feature_names"] == list(names)
+        assert np.array(one["weights"]).shape == (3, len(names))
+        assert one["induced"] == load_history(spread).metadata.facts()["env_steps"]
+        assert len(one["kl_0"]) == len(one["kl_1b"]) == facts["held_out_transitions"] == 2
+        assert one["skill_1b"] == pytest.approx(1 - sum(one["kl_1b"]) / sum(one["kl_0"]))
+        # What did not vary is paid nothing, and is named.
+        unused = [name for k, name in enumerate(names) if not np.any(np.array(one["weights"])[:, k])]
+        assert one["rank"] == [len(names) - len(unused)] * 3
+        assert all(name in " ".join(one["notes"]) for name in unused)
+    learned = Learned.load(explained / "learned", 1)
+    assert {x.shape[0] for x in jax.tree.leaves(learned.policy) if hasattr(x, "shape")} == {3}
+    assert not explained.with_name("run.partial").exists()
+
+
+def test_the_run_is_held_against_the_truth(explained, capsys):
+    main(["evaluate", str(explained), "--episodes", "20", "--json"])
+    learning = json.loads(capsys.readouterr().out)["learning"]
+    assert learning["skill_1b"] == pytest.approx(1 - learning["kl_1b"] / learning["kl_0"])
+    assert learning["kl_1a"] != learning["kl_1b"]
+    assert all(-1 <= x <= 1 for x in learning["pearson"])
+    assert all(-1 <= x <= 1 for x in learning["cosines"])
+    assert len(set(learning["per_seed_induced_return"])) == 2
+    page = (explained / "report.html").read_text()
+    assert "weights of the features of rewards" in page
+    assert "returns of agents trained on recovered rewards" in page
+
+
+def test_a_reward_of_what_agents_see_and_do(spread, tmp_path, capsys):
+    run = tmp_path / "run"
+    main(["learn", "ma-lfl", "--history", str(spread), "-o", str(run), "--induced", "0", "--quiet"])
+    learned, game = Learned.load(run / "learned", 0), make_game("simple-spread")
+    assert isinstance(learned.reward, FreeReward)
+    obs = jnp.ones((3, *game.observation_spec.shape))
+    paid = learned.reward(obs, jnp.arange(3), obs, jnp.zeros(3, bool))
+    assert paid.shape == (3,)
+    assert np.ptp(paid) > 0
+    # Without fresh agents the policies are the learners' last ones.
+    updates = load_history(spread).updates
+    assert updates is not None
+    for mine, theirs in zip(jax.tree.leaves(learned.policy), jax.tree.leaves(updates.after), strict=True):
+        np.testing.assert_array_equal(mine, theirs[-1])
+    capsys.readouterr()
+    main(["evaluate", str(run), "--episodes", "20", "--json"])
+    learning = json.loads(capsys.readouterr().out)["learning"]
+    assert "induced_return" not in learning
+    assert learning["skill_1a"] is not None
+    assert "no fresh agents" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        (["lfl"], Unsupported, "choose among ma-lfl"),
+        (["i-logel", "--features", "state"], Unsupported, "for learners of tables"),
+        (["i-logel", "--no-known"], Unsupported, "for learners of tables"),
+        (["i-logel", "--held-out", "5"], InvalidData, "5 of them held out"),
+        (["i-logel", "--induced", "-1"], InvalidData, "--induced -1"),
+    ],
+)
+def test_what_cannot_be_explained_is_said_and_leaves_nothing(spread, tmp_path, arguments, error, said):
+    with pytest.raises(error, match=said):
+        learn(arguments[0], [*arguments[1:], "--history", str(spread), "-o", str(tmp_path / "run")])
+    assert list(tmp_path.iterdir()) == []
