@@ -139,6 +139,7 @@ def test_what_cannot_be_is_refused(scene):
         ({"dynamics": "delta"}, "continuous"),
         ({"count": 0}, "at least 1"),
         ({"reward": "fame", "count": 1}, "sparse"),
+        ({"routes": True, "count": 1}, "traffic=logs"),
     ):
         with pytest.raises(InvalidGame, match=message):
             driving(**options)

@@ -41,8 +41,9 @@ class Driving(MarkovGame):
         reward: weights of its features, or the name of some; see `mairl.driving.rewards`.
         horizon: steps of an episode; by default all that the longest log has.
         traffic: who drives what no learner does: "logs"; "idm", or "mobil", which changes lanes as well, or an
-            `Autopilot` made with drivers of your own; or a policy, which gets the observations of the places for
-            driven vehicles, and whose actions those from `learners` on take.
+            `Autopilot` made with drivers of your own (these drive along lanes where logs show no way, in worlds that
+            have lanes); or a policy, which gets the observations of the places for driven vehicles, and whose actions
+            those from `learners` on take.
         learners: the first places, those of whoever learns or plays. The rest stays masked, earns nothing and has no
             events; its actions are read only where `traffic` is not a policy. 0: all places.
     """

@@ -217,7 +217,7 @@ def _beside(
     least = np.full(len(points), np.inf)
     found = np.zeros(len(points), int)
     for a, b in neighbours.tolist():
-        own, other = np.arange(begin[a], end[a]), np.arange(begin[b], end[b])
+        own, other = np.arange(int(begin[a]), int(end[a])), np.arange(int(begin[b]), int(end[b]))
         if not len(own) or not len(other):
             continue
         apart = middle[other] - middle[own][:, None]

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from mairl.core.errors import InvalidGame
+from mairl.driving.autopilot import autopilot
 from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
 from mairl.driving.game import Driving
+from mairl.driving.idm import Driver
 from mairl.driving.lane_index import LaneConfig
 from mairl.driving.observe import FULL, SMALL
 from mairl.driving.rewards import LANE_FEATURES, weights_of
@@ -46,6 +48,7 @@ def driving(
     limit: float = 0.0,
     lanes: int = 0,
     links: bool = False,
+    routes: bool = False,
 ) -> Driving:
     """The game that the id `driving` stands for.
 
@@ -68,6 +71,7 @@ def driving(
         limit: speed limit where a map says none, m/s, for whoever asks for it; 0: it stays unknown.
         lanes: pieces of lanes that are seen; `mairl.driving.observe.Sight`.
         links: whether it is seen how these hang together.
+        routes: with traffic "idm" or "mobil": whether vehicles whose logs show no way drive along the lanes.
 
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
@@ -89,6 +93,7 @@ def driving(
         limit,
         lanes,
         links,
+        routes,
     ).game
 
 
@@ -125,6 +130,7 @@ def driving_scenes(
     limit: float = 0.0,
     lanes: int = 0,
     links: bool = False,
+    routes: bool = False,
 ) -> DrivingScenes:
     """The game of `driving` with its scenarios; arguments and errors are the same."""
     if dynamics not in MODELS:
@@ -145,12 +151,17 @@ def driving_scenes(
     weights = weights_of(reward)
     paced = reward == "rtr-shaped"
     rules = Rules(at_goal=outcome, at_collision=outcome, at_off_road=outcome, at_off_pace=outcome, off_pace=paced)
-    asked = lanes > 0 or any(getattr(weights, name) for name in LANE_FEATURES)
+    if routes and traffic not in ("idm", "mobil"):
+        raise InvalidGame(f"routes are for traffic=idm or traffic=mobil, not for traffic={traffic}")
+    asked = routes or lanes > 0 or any(getattr(weights, name) for name in LANE_FEATURES)
     index = LaneConfig(near=max(lanes, LaneConfig().near), limit=limit) if asked else None
     config = WorldConfig(num_agents=agents, num_others=others, grid=grid, lanes=index)
     built, slots, excluded = load(scenarios, config, rules)
+    who = (
+        autopilot(built, Driver(changes=traffic == "mobil", routes=routes)) if traffic in ("idm", "mobil") else traffic
+    )
     seen = dataclasses.replace(SIGHTS[sight], lanes=lanes, links=links)
-    game = Driving(built, model, rules, seen, weights, horizon, traffic, learners)
+    game = Driving(built, model, rules, seen, weights, horizon, who, learners)
     return DrivingScenes(game, scenarios, slots, excluded)
 
 
