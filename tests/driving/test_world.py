@@ -8,8 +8,8 @@ import pytest
 
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.driving.load import driving, fine_starts, load
-from mairl.driving.road_grid import GridConfig
-from mairl.driving.world import GOAL, LOG, WorldConfig, drivable, resampled, worlds_of
+from mairl.driving.road_grid import FEATURES, GridConfig
+from mairl.driving.world import GOAL, LOG, WorldConfig, drivable, levelled, resampled, worlds_of
 from mairl.scenarios.generate import generate
 from mairl.scenarios.schema import USUAL_SIZE, AgentType
 
@@ -108,6 +108,22 @@ def test_vehicles_that_start_in_a_collision_are_not_driven(scene):
     assert count == 2
 
 
+def test_a_log_without_heights_lies_on_its_map(scene):
+    """Whose map is 23 m high, as Argoverse's are."""
+    raised, off = scene.map.edges, np.float32([0, 0, 23])
+    road = dataclasses.replace(scene.map, edges=dataclasses.replace(raised, points=raised.points + off))
+    tracks = dataclasses.replace(scene.tracks, z_known=False, position=scene.tracks.position * np.float32([1, 1, 0]))
+    both = dataclasses.replace(scene, map=road, tracks=tracks)
+    worlds, _ = worlds_of([both], WorldConfig(grid=GRID))
+    kind, z = (np.asarray(worlds.grid.edges[1:, FEATURES.index(name)]) for name in ("kind", "z"))
+    assert (z[kind >= 0] == 0).all()
+    assert (kind >= 0).any()
+    # Where both have heights, or neither, nothing is changed.
+    assert levelled(scene) is scene
+    high = worlds_of([dataclasses.replace(scene, map=road)], WorldConfig(grid=GRID))[0]
+    assert np.asarray(high.grid.edges[1:, FEATURES.index("z")])[kind >= 0].min() == 23.0
+
+
 def test_what_cannot_be_is_refused(scene):
     with pytest.raises(InvalidGame, match="at least one"):
         worlds_of([])
@@ -123,6 +139,7 @@ def test_what_cannot_be_is_refused(scene):
         ({"dynamics": "delta"}, "continuous"),
         ({"count": 0}, "at least 1"),
         ({"reward": "fame", "count": 1}, "sparse"),
+        ({"routes": True, "count": 1}, "traffic=logs"),
     ):
         with pytest.raises(InvalidGame, match=message):
             driving(**options)

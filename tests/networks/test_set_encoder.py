@@ -32,6 +32,12 @@ def test_sets_are_known_by_their_form():
     assert set_names(SPEC) == ("cars", "walls")
     assert set_names({"ego": SPEC["ego"], "cars": SPEC["cars"]}) == ()
     assert set_names(SPEC["ego"]) == ()
+    # How the entities of a set hang together is no set.
+    links = {
+        "cars_links": jax.ShapeDtypeStruct((2, 5), jnp.int32),
+        "cars_links_mask": jax.ShapeDtypeStruct((2, 5), bool),
+    }
+    assert set_names(SPEC | links) == ("cars", "walls")
     net = make_network(SPEC, 6, NetworkConfig(width=16), jax.random.key(0))
     assert isinstance(net, SetEncoder)
     with pytest.raises(ValueError, match="NAME_mask"):

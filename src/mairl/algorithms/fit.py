@@ -23,26 +23,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
 from mairl.algorithms.checkpoint import arrays_of, with_arrays
+from mairl.algorithms.device_loop import initial, metric_names, results, run_chunk, update_one
 from mairl.algorithms.host_loop import HostLoop, with_masks
 from mairl.algorithms.progress import Progress
 from mairl.algorithms.recorder import Recorder
 from mairl.algorithms.run_folder import RunFolder, describe_config
 from mairl.algorithms.scores import evaluate_all, measure
 from mairl.algorithms.select import Best
-from mairl.algorithms.spread import gather, over_seeds, seed_mesh, spread
+from mairl.algorithms.spread import gather, seed_mesh, spread
 from mairl.algorithms.together import Together
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.host import HostGame
 from mairl.core.learned import Learned
-from mairl.data.collect import play, reset, step_zeros
 from mairl.data.demonstrations import Demonstrations
-from mairl.data.replay import Replay
 
 Row = dict[str, float | int | None]
 
@@ -81,15 +79,6 @@ class Fit:
     seeds: tuple[int, ...]
     compile_s: float
     state: Any = None
-
-
-class _Carry(eqx.Module):
-    state: Any
-    env: Any
-    alive: Array
-    failed_at: Array
-    failed_quantity: Array
-    episodes: Array
 
 
 def fit(
@@ -189,8 +178,8 @@ def fit(
 
     device_keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s), 3))(jnp.asarray(seeds, jnp.uint32))
     key_init, key_loop, key_eval = device_keys[:, 0], device_keys[:, 1], device_keys[:, 2]
-    names = _metric_names(algorithm, game, data, collection)
-    carry = _init(algorithm, game, data, collection, key_init)
+    names = metric_names(algorithm, game, data, collection)
+    carry = initial(algorithm, game, data, collection, key_init)
     if start is not None:
         # A copy: the loop reuses the memory of what it starts from.
         carry = eqx.tree_at(
@@ -209,7 +198,7 @@ def fit(
         if saved is not None:
             done, rows, arrays, extra = saved
             carry = with_arrays(carry, arrays)
-            best.restore(extra, lambda: _results(algorithm, carry))
+            best.restore(extra, lambda: results(algorithm, carry))
             spent = rows[-1]["wall_s"] if rows else 0.0
     mesh = seed_mesh(len(seeds)) if host is None and together.mesh is None else None
     carry, key_loop, key_eval = spread((carry, key_loop, key_eval), mesh)
@@ -227,20 +216,20 @@ def fit(
             first, last = int(edges[chunk]), int(edges[chunk + 1])
             if host is not None and collection is not None:
                 carry, metrics = host.run_chunk(
-                    algorithm, data, key_loop, carry, first, last - first, names, _update_one, recorder
+                    algorithm, data, key_loop, carry, first, last - first, names, update_one, recorder
                 )
             elif recorder is not None:
                 carry, metrics = recorder.run_chunk(
-                    algorithm, game, data, key_loop, carry, first, last - first, names, _update_one
+                    algorithm, game, data, key_loop, carry, first, last - first, names, update_one
                 )
             else:
                 shared = (algorithm, *common, key_loop, together.copied(jnp.asarray(first)))
                 with together.context():
-                    carry, metrics = _run_chunk(shared, carry, last - first, names, mesh)
+                    carry, metrics = run_chunk(shared, carry, last - first, names, mesh)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before
-            learned = together.whole(_results(algorithm, carry))
+            learned = together.whole(results(algorithm, carry))
             measured = evaluate_all(learned, game, held, key_eval, chunk, episodes, mesh, host)
             learned = gather(learned, mesh)
             measured |= {name: np.asarray(measure(f, learned)) for name, f in (measures or {}).items()}
@@ -261,7 +250,7 @@ def fit(
             host.close()
     failures = _failures(seeds, carry, names, per_iteration)
     carry = together.whole(gather(carry, mesh))
-    result = Fit(best.result(_results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
+    result = Fit(best.result(results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
     if folder is not None:
         facts = {
             "algorithm": {"name": type(algorithm).__name__, "config": describe_config(algorithm)},
@@ -285,101 +274,6 @@ def _split(data, held_out):
     if not held_out or data.num_episodes < 2:
         return data, None
     return data.split(held_out)
-
-
-def _init_one(algorithm, game, data, collection, key):
-    key_state, key_env = jax.random.split(key)
-    env = reset(game, key_env, collection.num_envs) if collection is not None and game.pure else None
-    never = jnp.full((), -1, jnp.int32)
-    zero = jnp.zeros((), jnp.int32)
-    return _Carry(algorithm.init(key_state, game, data), env, jnp.ones((), bool), never, never, zero)
-
-
-@eqx.filter_jit
-def _init(algorithm, game, data, collection, keys):
-    return eqx.filter_vmap(lambda k: _init_one(algorithm, game, data, collection, k))(keys)
-
-
-def _metric_names(algorithm, game, data, collection) -> tuple[str, ...]:
-    """Names of the metrics, without computing them."""
-
-    def first(key):
-        carry = _init_one(algorithm, game, data, collection, key)
-        rollout = None
-        if collection is not None:
-            rollout = step_zeros(game, collection.num_steps, collection.num_envs, paid=True)
-        return algorithm.update(key, carry.state, game, data, rollout)[1]
-
-    return tuple(sorted(eqx.filter_eval_shape(first, jax.random.key(0))))
-
-
-def _update_one(algorithm, game, data, names, key, carry: _Carry, env, rollout, iteration):
-    """One guarded update of one seed: a result that is not finite is not taken, and remembered."""
-    state, metrics = algorithm.update(key, carry.state, game, data, rollout)
-    values = jnp.stack([jnp.asarray(metrics[n], jnp.float32) for n in names])
-    finite_state = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in _watched(state)] or [jnp.ones((), bool)]))
-    finite = jnp.concatenate([jnp.isfinite(values), finite_state[None]])
-    fine = carry.alive & jnp.all(finite)
-    failing = carry.alive & ~fine
-
-    def keep(new, old):
-        if isinstance(new, Replay) or not eqx.is_array(new):
-            return new
-        return jnp.where(fine, new, old)
-
-    state = jax.tree.map(keep, state, carry.state, is_leaf=lambda x: isinstance(x, Replay))
-    over = jnp.zeros((), jnp.int32)
-    if rollout is not None:
-        over = jnp.sum((jnp.all(rollout.terminated, axis=-1) | rollout.truncated).astype(jnp.int32))
-    return _Carry(
-        state,
-        env,
-        fine,
-        jnp.where(failing, iteration, carry.failed_at),
-        jnp.where(failing, jnp.argmin(finite), carry.failed_quantity).astype(jnp.int32),
-        carry.episodes + jnp.where(carry.alive, over, 0),
-    ), values
-
-
-def _watched(state):
-    """Float leaves of a learner's state, replayed play left out."""
-    leaves = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Replay))
-    return [x for x in leaves if eqx.is_inexact_array(x)]
-
-
-@eqx.filter_jit(donate="all-except-first")
-def _run_chunk(shared, carry, iterations: int, names: tuple[str, ...], mesh: Mesh | None = None):
-    algorithm, game, data, key_loop, first = shared
-    dynamic, static = eqx.partition(carry, eqx.is_array)
-    common, common_static = eqx.partition((algorithm, game, data), eqx.is_array)
-
-    def run(per_seed, common):
-        dynamic, keys = per_seed
-        (algorithm, game, data), first = eqx.combine(common[0], common_static), common[1]
-        collection = algorithm.collection(game)
-
-        def one(key, dynamic, iteration):
-            carry = eqx.combine(dynamic, static)
-            key_play, key_update = jax.random.split(jax.random.fold_in(key, iteration))
-            env, rollout = carry.env, None
-            if collection is not None:
-                env, rollout = play(game, algorithm.behaviour(carry.state), key_play, env, collection.num_steps)
-            carry, values = _update_one(algorithm, game, data, names, key_update, carry, env, rollout, iteration)
-            return eqx.filter(carry, eqx.is_array), values
-
-        def step(dynamic, iteration):
-            return jax.vmap(one, in_axes=(0, 0, None))(keys, dynamic, iteration)
-
-        dynamic, values = jax.lax.scan(step, dynamic, first + jnp.arange(iterations))
-        return dynamic, jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
-
-    dynamic, mean = over_seeds(run, mesh)((dynamic, key_loop), (common, first))
-    return eqx.combine(dynamic, static), {n: mean[:, i] for i, n in enumerate(names)}
-
-
-@eqx.filter_jit
-def _results(algorithm, carry):
-    return eqx.filter_vmap(algorithm.result)(carry.state)
 
 
 def _rows(seeds, chunk, last, per_iteration, collection, carry, metrics, measured, wall) -> list[Row]:

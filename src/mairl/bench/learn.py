@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mairl.algorithms import fit as loop
+from mairl.algorithms import device_loop as loop
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.registry import IMITATORS, make_algorithm
 from mairl.bench.cartpole import CartPole
@@ -45,14 +45,14 @@ def training_rate(algorithm, game, data, seeds: int, iterations: int, repeats: i
     keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s), 2))(jnp.arange(seeds, dtype=jnp.uint32))
     collection = algorithm.collection(game)
     data = data.observed(game) if data is not None else None
-    carry = loop._init(algorithm, game, data, collection, keys[:, 0])
-    names = loop._metric_names(algorithm, game, data, collection)
+    carry = loop.initial(algorithm, game, data, collection, keys[:, 0])
+    names = loop.metric_names(algorithm, game, data, collection)
     held = sum(x.nbytes for x in jax.tree.leaves(carry) if hasattr(x, "nbytes"))
     seconds = []
     for chunk in range(repeats + 1):
         start = time.perf_counter()
         first = jnp.asarray(chunk * iterations)
-        carry, metrics = loop._run_chunk((algorithm, game, data, keys[:, 1], first), carry, iterations, names)
+        carry, metrics = loop.run_chunk((algorithm, game, data, keys[:, 1], first), carry, iterations, names)
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     median = sorted(seconds[1:])[repeats // 2]

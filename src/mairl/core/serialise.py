@@ -38,19 +38,30 @@ def save_module(module: Any, folder: Path, name: str) -> None:
 
 
 def load_module(folder: Path, name: str, kind: type, seed: int | None = None) -> Any:
-    """Rebuilds what `save_module` wrote, checking that it is a `kind`."""
+    """Rebuilds what `save_module` wrote, checking that it is a `kind`.
+
+    Args:
+        seed: picks one of several that were saved stacked, by its index.
+
+    Raises:
+        InvalidData: missing or damaged files, classes that are not allowed, another kind, or no such seed.
+    """
     try:
         tree = json.loads((folder / f"{name}.json").read_text())["tree"]
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as archive:
+        # Opened here: of a damaged file NumPy would leave its own open.
+        with (folder / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {k: archive[k] for k in archive.files}
         module = decode(tree, arrays)
     except FileNotFoundError as error:
         raise InvalidData(f"{error.filename} is missing: is {folder} a complete result?") from error
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ImportError, zipfile.BadZipFile, EOFError) as error:
         raise InvalidData(f"{folder}/{name}.json and .npz cannot be read: {error}") from error
     if not isinstance(module, kind):
         raise InvalidData(f"{folder}/{name}.json holds a {type(module).__name__}, not a {kind.__name__}")
     if seed is not None:
+        stacked = min((x.shape[0] for x in jax.tree.leaves(module) if eqx.is_array(x) and x.ndim), default=0)
+        if not -stacked <= seed < stacked:
+            raise InvalidData(f"{folder} holds {stacked} seeds: there is no seed {seed}, counted from 0")
         module = jax.tree.map(lambda x: x[seed] if eqx.is_array(x) else x, module)
     return module
 

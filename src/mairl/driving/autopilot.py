@@ -1,10 +1,11 @@
 """Vehicles that drive by themselves: along their logged paths, following by IDM, changing lanes by MOBIL.
 
 A vehicle's path is where its log went; how far it has got along it and how fast it is are its own. It wants to drive as
-fast as its log did a little farther on, and follows whatever is in its way: driven vehicles, other vehicles on their
-own, whatever replays its log, red lights. It enters when its log begins, if there is room; where its log ends it
-leaves, or stands if its log ended standing. Motions are differentiable in everybody's, but where another becomes the
-one to follow, where a speed reaches 0, and in decisions to enter or to change lanes.
+fast as its log did a little farther on. Whose log shows no way takes one through the lanes, where the worlds have them
+(`routes`), and wants to drive as fast as is allowed. Each follows whatever is in its way: driven vehicles, other
+vehicles on their own, whatever replays its log, red lights. It enters when its log begins, if there is room; where its
+log or its route ends it leaves, or stands if its log ended standing. Motions are differentiable in everybody's, but
+where another becomes the one to follow, where a speed reaches 0, and in decisions to enter or to change lanes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.idm import Driver, View
 from mairl.driving.mobil import changed, lane_offset
-from mairl.driving.paths import PATH, at_station, paths_of
+from mairl.driving.paths import PATH, at_station, lanes_beside_routes, paths_of
+from mairl.driving.routes import ROUTE, routes_of
 from mairl.driving.surroundings import Scene, logged
 from mairl.driving.world import LOG, Worlds
 from mairl.scenarios.schema import AgentType
@@ -54,23 +56,29 @@ class Autopilot(eqx.Module):
     Attributes:
         path: `PATH` of each slot at each step, straight on through gaps of the log.
         rides: who drives on its own.
+        entry_station: metres from the begin of each one's path at the worlds' start.
         first, last: the steps at which each is first and last seen.
         entry: speed at which each is first seen, m/s.
+        routed: who takes a way through the lanes.
+        stranded: whose log shows no way, and who stands on no lane: it replays its log.
         driver: how.
     """
 
     path: Float[Array, "world path time slot"]
     rides: Bool[Array, "world slot"]
+    entry_station: Float[Array, "world slot"]
     first: Int[Array, "world slot"]
     last: Int[Array, "world slot"]
     entry: Float[Array, "world slot"]
+    routed: Bool[Array, "world slot"]
+    stranded: Bool[Array, "world slot"]
     driver: Driver = eqx.field(static=True)
 
     def begin(self, worlds: Worlds, world: Int[Array, ""]) -> Riders:
         """Everybody as logged at a world's start."""
         time, slots = worlds.start[world], worlds.num_slots
         scene = logged(worlds, world, time)
-        station = self.path[world, PATH.index("station"), time]
+        station = self.entry_station[world]
         entered = self.first[world] <= time
         speed = jnp.where(entered, jnp.maximum(scene.speed, 0.0), self.entry[world])
         no = jnp.zeros(slots, jnp.int32)
@@ -119,9 +127,18 @@ class Autopilot(eqx.Module):
 
 
 def autopilot(worlds: Worlds, driver: Driver = Driver(), travel: float = 2.0) -> Autopilot:
-    """For all vehicles of these worlds that are not driven and whose logs go farther than `travel` metres; whatever
-    else moves, or stands, replays its log. On the host."""
+    """For all vehicles of these worlds that are not driven, and whose logs go farther than `travel` metres, or show no
+    way at all while there are lanes to drive on (`routes_of`); whatever else moves, or stands, replays its log. On the
+    host."""
     path = paths_of(worlds, driver.preview)
+    begin = np.take_along_axis(path[:, PATH.index("station")], np.asarray(worlds.start)[:, None, None], axis=1)[:, 0]
+    routes = routes_of(worlds, driver, travel)
+    if routes.taken.any():
+        beside = np.asarray(lanes_beside_routes(worlds, *map(jnp.asarray, (routes.path, routes.taken))))
+        ways = np.concatenate([routes.path, beside], axis=1)
+        assert PATH[: len(ROUTE)] == ROUTE
+        path = np.where(routes.taken[:, None, None], ways, path)
+        begin = np.where(routes.taken, 0.0, begin)
     log = dict(zip(LOG, np.moveaxis(np.asarray(worlds.log), 2, 0), strict=True))
     valid = log["valid"] > 0
     driven = np.zeros((len(worlds), worlds.num_slots), bool)
@@ -129,7 +146,12 @@ def autopilot(worlds: Worlds, driver: Driver = Driver(), travel: float = 2.0) ->
     vehicle = np.asarray(worlds.kind) == AgentType.VEHICLE
     rides = vehicle & ~driven & (path[:, PATH.index("station"), -1] > travel)
     first, last = valid.argmax(axis=1), valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
+    # A route begins where its vehicle is first seen after the start, and does not end with the log.
+    late = valid & (np.arange(valid.shape[1])[:, None] >= np.asarray(worlds.start)[:, None, None])
+    first, last = np.where(routes.taken, late.argmax(axis=1), first), np.where(routes.taken, valid.shape[1] - 1, last)
     speed = np.maximum(log["vx"] * log["cos"] + log["vy"] * log["sin"], 0.0)
     entry = np.take_along_axis(speed, first[:, None], axis=1)[:, 0]
     first, last = (jnp.asarray(step, jnp.int32) for step in (first, last))
-    return Autopilot(jnp.asarray(path), jnp.asarray(rides), first, last, jnp.asarray(entry), driver)
+    flags = jnp.asarray(routes.taken), jnp.asarray(routes.stranded)
+    rides, begin = jnp.asarray(rides | routes.taken), jnp.asarray(begin, jnp.float32)
+    return Autopilot(jnp.asarray(path), rides, begin, first, last, jnp.asarray(entry), *flags, driver)

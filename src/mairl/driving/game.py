@@ -18,7 +18,7 @@ from mairl.driving.autopilot import Autopilot, autopilot
 from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
 from mairl.driving.idm import Driver
 from mairl.driving.observe import SMALL, Sight, observe
-from mairl.driving.rewards import FEATURES, RewardWeights, features, rewards, weights_of
+from mairl.driving.rewards import LANE_FEATURES, RewardWeights, feature_names, features, rewards, weights_of
 from mairl.driving.simulator import EVENTS, Rules, State, advance, recalled, start
 from mairl.driving.world import Worlds
 
@@ -41,8 +41,9 @@ class Driving(MarkovGame):
         reward: weights of its features, or the name of some; see `mairl.driving.rewards`.
         horizon: steps of an episode; by default all that the longest log has.
         traffic: who drives what no learner does: "logs"; "idm", or "mobil", which changes lanes as well, or an
-            `Autopilot` made with drivers of your own; or a policy, which gets the observations of the places for
-            driven vehicles, and whose actions those from `learners` on take.
+            `Autopilot` made with drivers of your own (these drive along lanes where logs show no way, in worlds that
+            have lanes); or a policy, which gets the observations of the places for driven vehicles, and whose actions
+            those from `learners` on take.
         learners: the first places, those of whoever learns or plays. The rest stays masked, earns nothing and has no
             events; its actions are read only where `traffic` is not a policy. 0: all places.
     """
@@ -81,6 +82,7 @@ class Driving(MarkovGame):
         self.learners = learners or worlds.num_agents
         if not 0 < self.learners <= worlds.num_agents:
             raise InvalidGame(f"learners is {learners}, expected 0 to {worlds.num_agents}: as many places are driven")
+        _check_lanes(worlds, sight, self.reward, rules)
         if self.horizon < 1:
             raise InvalidGame(f"horizon must be at least 1, got {horizon}")
         for name, table in (("edges", worlds.grid.edges), ("others", worlds.grid.others)):
@@ -170,17 +172,17 @@ class Driving(MarkovGame):
 
     def feature_names(self) -> tuple[str, ...]:
         """See `MarkovGame.feature_names`."""
-        return FEATURES
+        return feature_names(self.worlds)
 
     def features(self, state: State, actions: Array, next_state: State) -> Float[Array, "agent feature"]:
-        """See `MarkovGame.features` and `mairl.driving.rewards.FEATURES`."""
+        """See `MarkovGame.features` and `mairl.driving.rewards`."""
         events = recalled(self.worlds, self.rules, state, next_state)
         found = features(self.worlds, state, next_state, events)
         return jnp.where(self.taking_part(state)[:, None], found, 0.0)
 
     def feature_weights(self) -> Float[np.ndarray, "agent feature"]:
         """See `MarkovGame.feature_weights`."""
-        return np.tile([getattr(self.reward, name) for name in FEATURES], (self.num_agents, 1))
+        return np.tile([getattr(self.reward, name) for name in self.feature_names()], (self.num_agents, 1))
 
     def agent_names(self) -> tuple[str, ...]:
         """See `MarkovGame.agent_names`."""
@@ -191,3 +193,26 @@ class Driving(MarkovGame):
         from mairl.driving.render import render
 
         return render(self, state)
+
+
+def _check_lanes(worlds: Worlds, sight: Sight, reward: RewardWeights, rules: Rules) -> None:
+    """Whether lanes and speed limits are there for whatever asks for them."""
+    asks = [f"a reward for {name}" for name in LANE_FEATURES if getattr(reward, name)]
+    asks += ["Rules(off_pace=True)"] if rules.off_pace else []
+    asks += [f"Sight(lanes={sight.lanes})"] if sight.lanes else []
+    if sight.links and not sight.lanes:
+        raise InvalidGame("sight asks for the links of lanes, and sees none: give it lanes, for example lanes=32")
+    if not asks:
+        return
+    if worlds.lanes is None:
+        raise InvalidGame(f"{asks[0]} needs lanes: build the worlds with WorldConfig(lanes=LaneConfig())")
+    if sight.lanes > worlds.lanes.near.shape[1]:
+        raise InvalidGame(
+            f"sight asks for {sight.lanes} pieces of lanes, the index holds {worlds.lanes.near.shape[1]}: build the "
+            f"worlds with LaneConfig(near={sight.lanes})"
+        )
+    if (reward.pace or rules.off_pace) and not worlds.lanes.has_limits:
+        raise InvalidGame(
+            f"{asks[0]} needs speed limits, and no lane of these maps has one: give those to assume, for example "
+            "LaneConfig(limit=13.9), or limit=13.9 where a game is made by its id"
+        )

@@ -38,6 +38,10 @@ class Driver:
         sideways: speed of a change, m/s.
         lane_ahead: metres for which a lane must go on to be changed to.
         preview: metres ahead whose greatest logged speed is the one wanted: where the log waited, it need not.
+        routes: whether vehicles whose logs show no way drive along the lanes, in worlds that have them.
+        pace: speed wanted on routes where no limit is known, m/s.
+        turning: acceleration sideways in the bends of routes, m/s².
+        seed: of the choices at forks.
     """
 
     headway: float = 1.5
@@ -54,6 +58,10 @@ class Driver:
     sideways: float = 1.0
     lane_ahead: float = 30.0
     preview: float = 15.0
+    routes: bool = True
+    pace: float = 10.0
+    turning: float = 2.5
+    seed: int = 0
 
 
 def idm(speed, wanted, gap, closing, driver: Driver) -> Float[Array, "*b"]:

@@ -11,9 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from mairl.core.errors import InvalidGame
+from mairl.driving.autopilot import autopilot
 from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk
 from mairl.driving.game import Driving
+from mairl.driving.idm import Driver
+from mairl.driving.lane_index import LaneConfig
 from mairl.driving.observe import FULL, SMALL
+from mairl.driving.rewards import LANE_FEATURES, weights_of
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules, happened, start
 from mairl.driving.world import Slots, WorldConfig, Worlds, worlds_of
@@ -41,6 +45,10 @@ def driving(
     horizon: int = 0,
     traffic: Literal["logs", "idm", "mobil"] = "logs",
     learners: int = 0,
+    limit: float = 0.0,
+    lanes: int = 0,
+    links: bool = False,
+    routes: bool = False,
 ) -> Driving:
     """The game that the id `driving` stands for.
 
@@ -51,7 +59,8 @@ def driving(
         agents: places for driven vehicles; 0: as many as the scenarios need, at most 64.
         others: places for what replays its log; 0: as many as needed.
         sight: how much is seen: `mairl.driving.observe.SMALL` or `FULL`.
-        reward: one of `mairl.driving.rewards.REWARDS`.
+        reward: one of `mairl.driving.rewards.REWARDS`. "rtr-shaped" ends, as its paper has it, by `outcome` for whoever
+            is 30 m/s slower or faster than the speed limit.
         dynamics: one of `MODELS`.
         actions: "grid": discrete; "continuous": vectors in [-1, 1].
         outcome: what follows on a goal, a collision or leaving the road.
@@ -59,12 +68,32 @@ def driving(
         traffic: "logs": who is not driven replays its log; "idm": vehicles that are not driven follow their paths at
             distances of their own; "mobil": and change lanes. `mairl.driving.game.Driving` takes a policy as well.
         learners: of the places for driven vehicles, those of whoever learns; 0: all.
+        limit: speed limit where a map says none, m/s, for whoever asks for it; 0: it stays unknown.
+        lanes: pieces of lanes that are seen; `mairl.driving.observe.Sight`.
+        links: whether it is seen how these hang together.
+        routes: with traffic "idm" or "mobil": whether vehicles whose logs show no way drive along the lanes.
 
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
     """
     return driving_scenes(
-        worlds, count, seed, agents, others, sight, reward, dynamics, actions, outcome, horizon, traffic, learners
+        worlds,
+        count,
+        seed,
+        agents,
+        others,
+        sight,
+        reward,
+        dynamics,
+        actions,
+        outcome,
+        horizon,
+        traffic,
+        learners,
+        limit,
+        lanes,
+        links,
+        routes,
     ).game
 
 
@@ -98,6 +127,10 @@ def driving_scenes(
     horizon: int = 0,
     traffic: str = "logs",
     learners: int = 0,
+    limit: float = 0.0,
+    lanes: int = 0,
+    links: bool = False,
+    routes: bool = False,
 ) -> DrivingScenes:
     """The game of `driving` with its scenarios; arguments and errors are the same."""
     if dynamics not in MODELS:
@@ -115,9 +148,20 @@ def driving_scenes(
         model = Grid(model)
     scenarios = scenarios_of(worlds, count, seed)
     grid = GridConfig() if sight == "full" else GridConfig(edges=64, others=max(SMALL.others, 32))
-    rules = Rules(at_goal=outcome, at_collision=outcome, at_off_road=outcome)
-    built, slots, excluded = load(scenarios, WorldConfig(num_agents=agents, num_others=others, grid=grid), rules)
-    game = Driving(built, model, rules, SIGHTS[sight], reward, horizon, traffic, learners)
+    weights = weights_of(reward)
+    paced = reward == "rtr-shaped"
+    rules = Rules(at_goal=outcome, at_collision=outcome, at_off_road=outcome, at_off_pace=outcome, off_pace=paced)
+    if routes and traffic not in ("idm", "mobil"):
+        raise InvalidGame(f"routes are for traffic=idm or traffic=mobil, not for traffic={traffic}")
+    asked = routes or lanes > 0 or any(getattr(weights, name) for name in LANE_FEATURES)
+    index = LaneConfig(near=max(lanes, LaneConfig().near), limit=limit) if asked else None
+    config = WorldConfig(num_agents=agents, num_others=others, grid=grid, lanes=index)
+    built, slots, excluded = load(scenarios, config, rules)
+    who = (
+        autopilot(built, Driver(changes=traffic == "mobil", routes=routes)) if traffic in ("idm", "mobil") else traffic
+    )
+    seen = dataclasses.replace(SIGHTS[sight], lanes=lanes, links=links)
+    game = Driving(built, model, rules, seen, weights, horizon, who, learners)
     return DrivingScenes(game, scenarios, slots, excluded)
 
 

@@ -1,7 +1,8 @@
 """What a driven vehicle sees: sets of whatever moves and of pieces of the map around it, with masks.
 
 `{"ego": [EGO], "partners": [PARTNER, n], "partners_mask": [n], "edges": [ROAD, n], "edges_mask": [n], "others": ...}`:
-entities stand on the last axis. See `surroundings` for units and frames.
+entities stand on the last axis. See `surroundings` for units and frames. Lanes are another set, `"lanes": [LANE, n]`;
+their graph's edges are places in it, `"lanes_links": [LINKS, n]`, with a mask of that shape (`lanes_around`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from mairl.driving.lanes_around import lanes_seen, links_seen
 from mairl.driving.simulator import State, around
 from mairl.driving.surroundings import PER_FAST, PER_UNIT, Around, Scene, road, without_self
 from mairl.driving.world import GOAL, STOP, Worlds
@@ -31,6 +33,8 @@ class Sight:
         history: earlier steps of everybody seen.
         lights: whether stop lines and what their lights show are seen.
         clock: whether the share of the episode that is over is seen, as an eighth feature of the ego.
+        lanes: pieces of lanes of about 10 m, those nearest to the vehicle's cell first; no more than the index holds.
+        links: whether successors, predecessors and neighbours among these pieces are seen, for networks on graphs.
     """
 
     partners: int = 63
@@ -40,6 +44,8 @@ class Sight:
     history: int = 0
     lights: bool = False
     clock: bool = False
+    lanes: int = 0
+    links: bool = False
 
 
 FULL = Sight()
@@ -81,6 +87,12 @@ def observe(worlds: Worlds, sight: Sight, state: State, horizon: int, near: Arou
     seen |= {"others": others, "others_mask": there}
     if sight.lights:
         seen |= _lights(worlds, state)
+    if sight.lanes and worlds.lanes is not None:
+        lanes, there = lanes_seen(worlds.lanes, near.rows, scene.of(n), state.ground, sight.lanes)
+        seen |= {"lanes": lanes, "lanes_mask": there}
+        if sight.links:
+            links, linked = links_seen(worlds.lanes, near.rows, there)
+            seen |= {"lanes_links": links, "lanes_links_mask": linked}
     return seen
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mairl.driving.segments import SegmentKind
-from mairl.driving.surroundings import UNIT, logged, road
+from mairl.driving.surroundings import UNIT, Scene, logged, road
 from mairl.driving.world import LOG, Worlds
 
 PATH = ("x", "y", "z", "cos", "sin", "station", "wanted", "left", "right")
@@ -55,9 +57,25 @@ def paths_of(worlds: Worlds, preview: float) -> Float[np.ndarray, "world path ti
 def lanes_beside_paths(worlds: Worlds) -> Float[Array, "world 2 time slot"]:
     """Where the lanes of the same direction are to the left and to the right of each logged vehicle, as in `PATH`.
     Lanes that the map's index has no room for are not found."""
+    return _beside(worlds, lambda world, time: logged(worlds, world, time))
 
+
+@eqx.filter_jit
+def lanes_beside_routes(
+    worlds: Worlds, path: Float[Array, "world route time slot"], taken: Bool[Array, "world slot"]
+) -> Float[Array, "world 2 time slot"]:
+    """The same beside paths whose first columns are those of `PATH`, where they are taken."""
+
+    def scene(world, time):
+        x, y, z, c, s = path[world, :5, time]
+        return Scene(x, y, z, c, s, jnp.zeros_like(x), taken[world])
+
+    return _beside(worlds, scene)
+
+
+def _beside(worlds: Worlds, scene_at: Callable[[Array, Array], Scene]) -> Float[Array, "world 2 time slot"]:
     def at(world, time):
-        scene = logged(worlds, world, time)
+        scene = scene_at(world, time)
         rows = worlds.grid.rows_at(scene.x, scene.y, world)
         pieces, there = road(worlds.grid.others, rows, scene, scene.z - worlds.height[world] / 2)
         x, y, half, ux, uy, kind, _ = (pieces[:, k] for k in range(pieces.shape[1]))

@@ -29,9 +29,23 @@ speed after the step / 10 m/s; squares of the acceleration (/ 3 m/s²) and of th
 far the middle is nearer than 2 m to a road edge (/ 2 m); 1."""
 
 
+LANE_FEATURES = ("pace", "lane_offset", "lane_heading")
+"""Of a step in worlds with lanes, on the lane that the vehicle is on after it, 0 off lanes: 1 less the difference
+between its speed and the speed limit / 30 m/s (Zhang et al. 2023, Eq. 21; 0 where no limit is known); the square of its
+distance from the centreline (/ 2 m); 1 less the cosine of its angle to the lane."""
+
+PACE = 30.0
+"""C of Eq. 21; the paper gives no unit, we take metres a second."""
+
+
+def feature_names(worlds: Worlds) -> tuple[str, ...]:
+    """`FEATURES`, and `LANE_FEATURES` in worlds with lanes."""
+    return FEATURES if worlds.lanes is None else FEATURES + LANE_FEATURES
+
+
 @dataclasses.dataclass(frozen=True)
 class RewardWeights:
-    """What each of `FEATURES` is worth to every vehicle; a linear reward."""
+    """What each of `FEATURES` and `LANE_FEATURES` is worth to every vehicle; a linear reward."""
 
     goal: float = 0.0
     collision: float = 0.0
@@ -44,16 +58,21 @@ class RewardWeights:
     turning: float = 0.0
     edge: float = 0.0
     time: float = 0.0
+    pace: float = 0.0
+    lane_offset: float = 0.0
+    lane_heading: float = 0.0
 
 
 REWARDS = {
     "sparse": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0),
     "gpudrive": RewardWeights(goal=1.0, collision=-0.75, off_road=-0.75),
     "rtr": RewardWeights(collision=-1.0, off_road=-1.0),
+    "rtr-shaped": RewardWeights(collision=-1.0, off_road=-1.0, pace=0.5),
     "shaped": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0, progress=0.02),
 }
-"""`gpudrive`: as in GPUDrive (Kazemkhani et al. 2024). `rtr`: infractions only (Zhang et al. 2023, Eq. 20). `shaped`:
-the sparse one and the way to the goal."""
+"""`gpudrive`: as in GPUDrive (Kazemkhani et al. 2024). `rtr`: infractions only (Zhang et al. 2023, Eq. 20).
+`rtr-shaped`: and driving at the speed limit (Eq. 21, which goes with `Rules(off_pace=True)`). `shaped`: the sparse one
+and the way to the goal."""
 
 
 def weights_of(reward: str | RewardWeights) -> RewardWeights:
@@ -66,7 +85,7 @@ def weights_of(reward: str | RewardWeights) -> RewardWeights:
 
 
 def features(worlds: Worlds, before: State, after: State, events: Events) -> Float[Array, "agent feature"]:
-    """`FEATURES` of a step; zeros of agents that took no part."""
+    """`feature_names` of a step; zeros of agents that took no part."""
     values = jnp.stack(_features(worlds, before, after, events), axis=1)
     return jnp.where((worlds.driven[before.world] & before.active)[:, None], values, 0.0)
 
@@ -75,7 +94,7 @@ def rewards(
     worlds: Worlds, weights: RewardWeights, before: State, after: State, events: Events
 ) -> Float[Array, " agent"]:
     """What a step is worth: `features` times weights, without those whose weight is 0."""
-    values = zip(FEATURES, _features(worlds, before, after, events), strict=True)
+    values = zip(feature_names(worlds), _features(worlds, before, after, events), strict=True)
     total = sum((getattr(weights, name) * value for name, value in values if getattr(weights, name)), jnp.zeros(()))
     return jnp.where(worlds.driven[before.world] & before.active, total, 0.0)
 
@@ -102,4 +121,12 @@ def _features(worlds: Worlds, before: State, after: State, events: Events) -> li
         jnp.clip(1.0 - events.edge_distance / 2.0, 0.0, 1.0),
         jnp.ones_like(now.x),
     ]
+    if events.lane is not None:
+        lane = events.lane
+        pace = 1.0 - jnp.abs(now.speed - lane.limit) / PACE
+        columns += [
+            jnp.where(lane.on & lane.limit_known, pace, 0.0),
+            jnp.where(lane.on, (lane.offset / 2.0) ** 2, 0.0),
+            jnp.where(lane.on, 1.0 - lane.cos, 0.0),
+        ]
     return [c.astype(jnp.float32) for c in columns]

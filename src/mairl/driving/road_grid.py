@@ -105,7 +105,7 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
     is_edge = np.isin(segments.kind, (SegmentKind.EDGE, SegmentKind.DIVIDER))
     tables = []
     for which, slots in ((is_edge, config.edges), (~is_edge, config.others)):
-        chosen = _nearest(centre, start[which], end[which], slots, config)
+        chosen = nearest(centre, start[which], end[which], slots, config)
         table = np.zeros((len(iy) + 1, len(FEATURES), slots), np.float32)
         table[:, FEATURES.index("kind")] = -1
         table[:, FEATURES.index("z")] = np.inf
@@ -143,7 +143,7 @@ def _near(start, end, low, shape: tuple[int, int], config: GridConfig) -> np.nda
     return taken
 
 
-def _nearest(centre, start, end, slots: int, config: GridConfig, block: int = 256) -> np.ndarray:
+def nearest(centre, start, end, slots: int, config: GridConfig, block: int = 256) -> np.ndarray:
     """For each cell the segments nearest to its middle, nearest first; the number of segments where there are fewer.
 
     A block of neighbouring cells looks only at the segments that can be in reach of any of them.

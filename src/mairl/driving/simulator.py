@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mairl.driving.autopilot import Autopilot, Riders
 from mairl.driving.dynamics import Dynamics, Motion, motion, wrap
 from mairl.driving.infractions import collided, off_road, ran_red, wrong_way
+from mairl.driving.lanes_around import OnLane, on_lane
 from mairl.driving.surroundings import Around, Scene, logged, partners, road
 from mairl.driving.world import GOAL, LOG, Worlds
 from mairl.ops.staged import staged
@@ -33,9 +34,10 @@ class Rules:
         goal_radius: a goal is reached within it, metres.
         goal_heading: and with the logged final heading within so many radians; π: any.
         goal_speed: and within so many m/s of the logged final speed; infinite: any.
-        at_goal, at_collision, at_off_road, at_red_light, at_wrong_way: the vehicle is taken off the road, stands
-            where it is for good, or goes on.
-        red_lights, wrong_way: whether these infractions are looked for.
+        at_goal, at_collision, at_off_road, at_red_light, at_wrong_way, at_off_pace: the vehicle is taken off the road,
+            stands where it is for good, or goes on.
+        red_lights, wrong_way, off_pace: whether these infractions are looked for; the last one needs worlds with lanes.
+        pace: whose speed differs by so much from the limit is off pace, m/s.
         box_scale: of the boxes' lengths and widths in collisions and off the road; 1: full size.
     """
 
@@ -47,12 +49,15 @@ class Rules:
     at_off_road: Outcome = "remove"
     at_red_light: Outcome = "ignore"
     at_wrong_way: Outcome = "ignore"
+    at_off_pace: Outcome = "ignore"
     red_lights: bool = True
     wrong_way: bool = False
+    off_pace: bool = False
+    pace: float = 30.0
     box_scale: float = 1.0
 
 
-EVENTS = ("goal", "collision", "off_road", "red_light", "wrong_way")
+EVENTS = ("goal", "collision", "off_road", "red_light", "wrong_way", "off_pace")
 
 
 class State(eqx.Module):
@@ -95,8 +100,9 @@ class Events(eqx.Module):
     """What happened to each agent in a step.
 
     Attributes:
-        goal, collision, off_road, red_light, wrong_way: as named; `goal` once.
+        goal, collision, off_road, red_light, wrong_way, off_pace: as named; `goal` once.
         edge_distance: signed distance of the middle to the nearest road edge, metres; infinite without one.
+        lane: the lane that it is on; None: the worlds have no lanes.
     """
 
     goal: Bool[Array, " agent"]
@@ -104,7 +110,9 @@ class Events(eqx.Module):
     off_road: Bool[Array, " agent"]
     red_light: Bool[Array, " agent"]
     wrong_way: Bool[Array, " agent"]
+    off_pace: Bool[Array, " agent"]
     edge_distance: Float[Array, " agent"]
+    lane: OnLane | None
 
 
 def start(worlds: Worlds, world: Int[Array, ""], history: int = 0, autopilot: Autopilot | None = None) -> State:
@@ -179,6 +187,7 @@ def advance(
         (events.off_road, rules.at_off_road),
         (events.red_light, rules.at_red_light),
         (events.wrong_way, rules.at_wrong_way),
+        (events.off_pace, rules.at_off_pace),
     )
     away, parked = state.away, state.parked
     for event, outcome in outcomes:
@@ -225,9 +234,13 @@ def happened(
     wrong = none
     if rules.wrong_way:
         wrong = wrong_way(*road(worlds.grid.others, near.rows, near.scene.of(n), after.ground), now.speed)
+    lane = None if worlds.lanes is None else on_lane(worlds.lanes, near.rows, near.scene.of(n), after.ground)
+    astray = none
+    if rules.off_pace and lane is not None:
+        astray = lane.on & lane.limit_known & (jnp.abs(now.speed - lane.limit) >= rules.pace)
     goal = at_goal(worlds, rules, after) & ~after.reached
-    goal, hit, off, red, wrong = (part & concerned for part in (goal, hit, off, red, wrong))
-    return Events(goal, hit, off, red, wrong, edge_distance), rise
+    goal, hit, off, red, wrong, astray = (part & concerned for part in (goal, hit, off, red, wrong, astray))
+    return Events(goal, hit, off, red, wrong, astray, edge_distance, lane), rise
 
 
 def recalled(worlds: Worlds, rules: Rules, before: State, after: State) -> Events:

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
 from mairl.core.errors import InvalidData, InvalidGame
+from mairl.driving.lane_index import LaneConfig, LaneIndex, joined_lanes, lane_index
 from mairl.driving.road_grid import GridConfig, RoadGrid, joined, road_grid
 from mairl.driving.segments import segments
-from mairl.scenarios.schema import USUAL_SIZE, AgentType, Scenario, SignalState
+from mairl.scenarios.schema import USUAL_SIZE, AgentType, Polylines, Scenario, SignalState
 
 LOG = ("x", "y", "z", "heading", "cos", "sin", "vx", "vy", "valid")
 """Of a logged slot: the middle of its box, where it points, cosine and sine of that, its velocity, and 1 where it was
@@ -49,6 +50,7 @@ class WorldConfig:
         travel: vehicles whose goal is nearer than this at the start are not driven, metres.
         grid: how the map is indexed.
         tolerance: of thinned map lines, metres.
+        lanes: how the graph of lanes is indexed; None: not at all, for whoever needs no lanes.
     """
 
     num_agents: int = 0
@@ -59,6 +61,7 @@ class WorldConfig:
     travel: float = 2.0
     grid: GridConfig = GridConfig()
     tolerance: float = 0.05
+    lanes: LaneConfig | None = None
 
 
 class Worlds(eqx.Module):
@@ -75,6 +78,7 @@ class Worlds(eqx.Module):
         grid: the maps.
         has_edges: False: the map has no road edges, nobody can be off the road.
         dt: seconds of a step.
+        lanes: the maps' lanes as a graph; None: not asked for.
     """
 
     log: Float[Array, "world time log slot"]
@@ -90,6 +94,7 @@ class Worlds(eqx.Module):
     grid: RoadGrid
     has_edges: Bool[Array, " world"]
     dt: float = eqx.field(static=True)
+    lanes: LaneIndex | None = None
 
     def __len__(self) -> int:
         return self.log.shape[0]
@@ -114,7 +119,7 @@ class Worlds(eqx.Module):
         """On the device."""
         arrays = [self.log, self.length, self.width, self.height, self.kind, self.driven, self.goal, self.start]
         arrays += [self.stop, self.red, self.grid.origin, self.grid.row, self.grid.edges, self.grid.others]
-        return sum(x.nbytes for x in arrays)
+        return sum(x.nbytes for x in arrays) + (0 if self.lanes is None else self.lanes.num_bytes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +147,7 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
     """
     if not scenarios:
         raise InvalidGame("no scenarios: a world needs at least one")
+    scenarios = [levelled(scenario) for scenario in scenarios]
     scenes = [_scene(scenario, config) for scenario in scenarios]
     candidates = [len(scene.candidates) for scene in scenes]
     num_agents = config.num_agents or min(MOST, max(candidates))
@@ -185,6 +191,10 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
         rows = min(time, scene.red.shape[0])
         return np.pad(scene.red[:rows], [(0, time - rows), (0, lights - scene.red.shape[1])])
 
+    grids = [road_grid(segments(s.map, config.tolerance), config.grid) for s in scenarios]
+    lanes = None
+    if config.lanes is not None:
+        lanes = joined_lanes([lane_index(s.map, g, config.lanes) for s, g in zip(scenarios, grids, strict=True)])
     worlds = Worlds(
         log=each(log),
         length=each(lambda scene, slots: of_slots(scene.size[:, 0], slots)),
@@ -196,11 +206,37 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
         start=stacked([scene.start for scene in scenes], np.int32),
         stop=each(stop),
         red=each(red, bool),
-        grid=joined([road_grid(segments(s.map, config.tolerance), config.grid) for s in scenarios]),
+        grid=joined(grids),
         has_edges=stacked([len(s.map.edges) > 0 for s in scenarios], bool),
         dt=config.dt,
+        lanes=lanes,
     )
     return worlds, placed
+
+
+def levelled(scenario: Scenario) -> Scenario:
+    """The scenario; flat, if its log has heights and its map has none, or the other way round: nobody would be on the
+    level of any road."""
+    road, tracks = scenario.map, scenario.tracks
+    lines = ("edges", "lines", "crosswalks", "speed_bumps", "driveways")
+    known = {group.z_known for group in (road.lanes.centre, *(getattr(road, n) for n in lines)) if len(group)}
+    if known <= {tracks.z_known}:
+        return scenario
+
+    def flat(points: np.ndarray) -> np.ndarray:
+        return points * np.array([1, 1, 0], points.dtype)
+
+    def laid(group: Polylines) -> Polylines:
+        return dataclasses.replace(group, points=flat(group.points))
+
+    flat_road = dataclasses.replace(
+        road,
+        lanes=dataclasses.replace(road.lanes, centre=laid(road.lanes.centre)),
+        stop_signs=dataclasses.replace(road.stop_signs, position=flat(road.stop_signs.position)),
+        **{name: laid(getattr(road, name)) for name in lines},
+    )
+    flat_tracks = dataclasses.replace(tracks, position=flat(tracks.position))
+    return dataclasses.replace(scenario, map=flat_road, tracks=flat_tracks)
 
 
 def drivable(scenario: Scenario, config: WorldConfig = WorldConfig()) -> int:

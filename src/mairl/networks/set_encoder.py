@@ -9,21 +9,23 @@ from jaxtyping import Array, Key, PyTree
 
 from mairl.networks.mlp import ACTIVATIONS, MLP, Linear
 
-MASK = "_mask"
+MASK, LINKS = "_mask", "_links"
 
 
 def set_names(spec: PyTree) -> tuple[str, ...]:
     """The sets of an observation `{"ego": [f], "NAME": [feature, entity], "NAME_mask": [entity], …}`, in order; none if
-    it is not of this form."""
+    it is not of this form. How the entities of a set hang together, `NAME_links` with their mask, is no set."""
     if not isinstance(spec, dict) or "ego" not in spec:
         return ()
-    names = tuple(sorted(name.removesuffix(MASK) for name in spec if name.endswith(MASK)))
-    return names if {"ego", *names, *(name + MASK for name in names)} == set(spec) else ()
+    found = {name for name in spec if not name.removesuffix(MASK).endswith(LINKS)}
+    names = tuple(sorted(name.removesuffix(MASK) for name in found if name.endswith(MASK)))
+    return names if {"ego", *names, *(name + MASK for name in names)} == found else ()
 
 
 class SetEncoder(eqx.Module):
     """Observations as `set_names` says: each set is encoded by layers of its own and reduced to the largest of each
-    code over those present; all of them and the ego go through an MLP. The order within a set does not matter."""
+    code over those present; all of them and the ego go through an MLP. The order within a set does not matter; links
+    between its entities are not read."""
 
     encoders: dict[str, tuple[Linear, ...]]
     head: MLP

@@ -38,6 +38,8 @@ from mairl.networks.build import NetworkConfig
 
 NETWORK = NetworkConfig(kind="mlp", width=192, depth=2, activation="relu", shared=True)
 
+NETWORKS = {"mlp": NETWORK, "sets": dataclasses.replace(NETWORK, kind="sets")}
+"""What is seen in one row, or each kind of entity as a set (`mairl.networks.set_encoder`); by the names of options."""
 
 CLONING = BC(learning_rate=1e-3, weight_decay=1e-2, batch=96, network=NETWORK)
 """To clone recorded logs with."""
@@ -77,6 +79,12 @@ class DrivingRecipe:
         network=NETWORK,
     )
     steps: int = 200_000
+
+    def with_network(self, network: NetworkConfig) -> DrivingRecipe:
+        """The same with another network."""
+        copying = dataclasses.replace(self.teaching.copying, network=network)
+        teaching = dataclasses.replace(self.teaching, copying=copying)
+        return dataclasses.replace(self, teaching=teaching, driving=dataclasses.replace(self.driving, network=network))
 
 
 def train_driver(
@@ -188,6 +196,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=16, help="places for what replays its log")
     parser.add_argument("--lessons", type=int, default=DrivingRecipe().lessons, help="steps of the first stage")
     parser.add_argument("--steps", type=int, default=DrivingRecipe().steps, help="steps of PPO")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp", help="sets: what is seen, as sets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--apart", choices=("seeds", "games"), default="seeds", help="games: all devices share them")
     parser.add_argument("--resume", action="store_true")
@@ -197,6 +206,7 @@ def main() -> None:
     made_up = options.data == "generated"
     learned = train_driver(
         game,
+        DrivingRecipe().with_network(NETWORKS[options.network]),
         seed=options.seed,
         lessons=options.lessons,
         steps=options.steps,
@@ -208,7 +218,7 @@ def main() -> None:
     wall_s = time.perf_counter() - start
     learned.save(options.out / f"expert-{name}")
     data = "" if options.data == "generated" else f" --data {Path(options.data).name}"
-    names = ("count", "agents", "others", "lessons", "steps", "seed")
+    names = ("count", "agents", "others", "lessons", "steps", "network", "seed")
     command = " ".join(
         [f"python -m mairl.recipes.driving -o FOLDER{data}", *(f"--{n} {getattr(options, n)}" for n in names)]
     )
