@@ -113,7 +113,7 @@ def trajectories(rows: list[dict[str, Any]]) -> str:
     series: dict[str, list[tuple[float, float, float, float]]] = {}
     for row in rows:
         if row["pearson"] is not None:
-            interval = row["pearson_ci95"]
+            interval = row.get("pearson_ci95", [None, None])
             missing = 1 - float(np.mean(row["pearson"])), [None if x is None else 1 - x for x in reversed(interval)]
             point = row["samples_per_state"], *_drawn(*missing, 1e-6)
             series.setdefault(f"{row['method']}, {row['seen']}", []).append(point)
