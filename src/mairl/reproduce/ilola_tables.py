@@ -117,7 +117,7 @@ def _confusion(asked: Asked) -> Rows:
 
 
 def _curves(asked: Asked) -> Rows:
-    rows = ilola_figures.curves(asked.out, seeds=asked.count(5), command=asked.command)
+    rows = ilola_figures.curves(asked.out, seeds=asked.count(10), command=asked.command)
     lines = [f"{r['seen']} {r['amount']}, {r['method']}: {r['angle_degrees']}" for r in rows]
     return {"curves": rows}, lines
 
