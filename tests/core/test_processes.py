@@ -49,3 +49,14 @@ def test_a_worker_that_dies_is_said():
 
 def test_there_is_a_core():
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_over_ray():
+    ray = pytest.importorskip("ray")
+    try:
+        paths = [f"folder/{k}" for k in range(6)]
+        assert sorted(spread(os.path.basename, paths, ray=True)) == [(k, str(k)) for k in range(6)]
+        # A cluster that is there is used again.
+        assert list(spread(os.path.basename, ["a/b"], ray=True)) == [(0, "b")]
+    finally:
+        ray.shutdown()

@@ -61,7 +61,8 @@ def spread(
 
 def _over_ray(function: Callable, items: Sequence, stopped: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
     ray = require("ray", purpose="spread work over a cluster")
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
     task = ray.remote(function)
     window = 4 * int(ray.cluster_resources().get("CPU", 1))
     yield from _window(lambda item: task.remote(item).future(), items, window, stopped)
