@@ -1,7 +1,8 @@
 """What every test runs under: programs are compiled once, and a little less thoroughly.
 
 Most of a run's time is XLA's, and most of that goes into the last few per cent of speed of programs that run for
-milliseconds. LLVM's second level instead of its third compiles them in much less time, from the same optimised HLO. The
+milliseconds. LLVM's second level instead of its third compiles them in less time, from the same optimised HLO, and
+XLA's older way to write loops in about half of it (a flag of jaxlib 0.10: others may not know it). The
 cache is for programs that several tests, or a test and the processes that it starts, compile alike. It lives as long as
 the run, and each worker of pytest-xdist has its own, because JAX writes into it without a lock. Set either variable to
 choose for yourself, such as a cache that is kept.
@@ -15,11 +16,12 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-LEVEL = "--xla_backend_optimization_level"
+LEVEL, FUSED = "--xla_backend_optimization_level", "--xla_cpu_use_fusion_emitters"
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 MANY = 20_000
@@ -28,8 +30,12 @@ MANY = 20_000
 
 def pytest_configure(config):
     """Before anything starts JAX. Every process that a test starts inherits both."""
-    if LEVEL not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {LEVEL}=2".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    if LEVEL not in flags:
+        flags += f" {LEVEL}=2"
+    if FUSED not in flags and version("jaxlib").startswith("0.10."):
+        flags += f" {FUSED}=false"
+    os.environ["XLA_FLAGS"] = flags.strip()
     works = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if works and CACHE not in os.environ:
         folder = tempfile.mkdtemp(prefix="mairl-tests-")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mairl.algorithms.explain_ppo import Case, make_case
+from mairl.algorithms.explain_ppo import Case, linear, make_case, to_learn_from
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_paid import PaidPPO, Payment
 from mairl.algorithms.ppo_record import PPORecord, record_ppo
@@ -31,7 +31,7 @@ from mairl.games.simple_spread.game import SimpleSpread
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import ROWS, measure
+from mairl.reproduce.ilola_ppo import ROWS, measure, true_weights
 
 LEARNER = PPO(
     num_envs=32,
@@ -143,7 +143,7 @@ def t2(
         policies = trained(LEARNER, game, [p for _, p in found], [1000 + case.seed for case in cases], updates)
         earned = true_returns(game, policies, EPISODES)
         if expert is None:
-            paid = [kept(folder / "runs" / "t2", game, case, "true-reward", settings)[1] for case in cases]
+            paid = [to_learn_from(case, linear(true_weights(game, case))) for case in cases]
             # Experts are other agents than those of the row of the true reward.
             experts = trained(LEARNER, game, paid, [2000 + case.seed for case in cases], updates)
             expert = interquartile_mean(true_returns(game, experts, EPISODES))[0]
