@@ -102,7 +102,7 @@ RECIPES: dict[str, ExpertRecipe] = {
             reward_scale=0.1,
             discount=0.99,
         ),
-        500_000,
+        2_000_000,
         seeds=1,
     ),
     "intersection-entities": ExpertRecipe(
