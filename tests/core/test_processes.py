@@ -51,6 +51,7 @@ def test_there_is_a_core():
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_over_ray():
     ray = pytest.importorskip("ray")
     try:

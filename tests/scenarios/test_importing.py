@@ -296,6 +296,7 @@ def test_without_ray_its_install_command_is_named(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_ray_changes_nothing(logs, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
     bring([logs], tmp_path / "one")
