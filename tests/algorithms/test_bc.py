@@ -84,7 +84,7 @@ def test_losses_by_hand_and_gradients():
         np.testing.assert_allclose(smooth, 0.75 * np.log(0.6) + 0.25 * np.log(0.4))
         check_grads(lambda x: sum(map(jnp.sum, categorical_terms(x, actions, allowed, 0.1))), (logits,), 1, ["rev"])
         x = jnp.array([[[0.3, -0.2]]])
-        check_grads(lambda m, s: sum(map(jnp.sum, gaussian_terms(m, s, x + 1))), (x, x[0]), 1, ["rev"])
+        check_grads(lambda m, s: sum(map(jnp.sum, gaussian_terms(m, s, x + 1, Box(2)))), (x, x[0]), 1, ["rev"])
 
 
 def test_masked_agents_count_nothing():
@@ -96,7 +96,7 @@ def test_masked_agents_count_nothing():
     steps = eqx.tree_at(lambda t: t.mask, steps, steps.mask.at[:16, 1].set(False))
     other = eqx.tree_at(lambda t: t.actions, steps, steps.actions.at[:16, 1].set(0))
     assert not np.array_equal(steps.actions, other.actions)
-    losses = [float(algorithm.loss((state.net, None), s)[0]) for s in (steps, other)]
+    losses = [float(algorithm.loss((state.net, None), state.action_space, s)[0]) for s in (steps, other)]
     assert losses[0] == losses[1]
 
 

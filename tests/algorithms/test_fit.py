@@ -99,6 +99,18 @@ def test_a_failing_seed_is_frozen_and_the_others_go_on(game, demos):
     )
 
 
+def test_ends_when_every_seed_is_frozen(game, demos):
+    whole = fit(Cloner(fail_after=12), game, demos, budget=30, seeds=6, evaluations=3, episodes=0, select="last")
+    bad = [f.seed for f in whole.failures]
+    result = fit(Cloner(fail_after=12), game, demos, budget=30, seeds=bad, evaluations=3, episodes=0, select="last")
+    assert {row["updates"] for row in result.rows} == {10, 20}
+    with pytest.raises(Unsupported, match=rf"step 12.*loss.*seed {bad[0]}"):
+        result.one()
+    fine = next(i for i in range(6) if i not in bad)
+    for a, b in zip(arrays(whole.one(fine)), arrays(whole.learned)):
+        np.testing.assert_array_equal(a, b[fine])
+
+
 def test_the_true_reward_selects_nothing(game, demos):
     poisoned = eqx.tree_at(lambda d: d.true_reward, demos, -1e6 * demos.true_reward - 1e5)
     one = fit(Cloner(), game, demos, budget=20, evaluations=4, episodes=0)

@@ -54,6 +54,16 @@ def test_clipped_surrogate_is_flat_beyond_the_clip():
     assert jax.grad(lambda x: clipped_surrogate(x, jnp.zeros(()), jnp.array(1.0), 0.2))(0.0) == pytest.approx(-1.0)
 
 
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+@pytest.mark.parametrize("log_ratio", [-200.0, 200.0])
+def test_clipped_surrogate_never_overflows(advantage, log_ratio):
+    def loss(x):
+        return clipped_surrogate(x, jnp.zeros(()), jnp.array(advantage), 0.2)
+
+    value, slope = jax.value_and_grad(loss)(log_ratio)
+    assert np.isfinite([float(value), float(slope)]).all()
+
+
 def test_normalise_leaves_out_what_weighs_nothing():
     x = jnp.array([[1.0], [3.0], [1e6]])
     done = normalise(x, jnp.array([[1.0], [1.0], [0.0]]))

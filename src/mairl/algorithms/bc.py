@@ -24,11 +24,12 @@ from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import Policy, masked
-from mairl.core.spaces import ActionSpace, Discrete
+from mairl.core.spaces import ActionSpace, Box, Discrete
 from mairl.core.transition import Transition, observe
 from mairl.data.demonstrations import Demonstrations
 from mairl.networks.build import NetworkConfig, PerAgent, per_agent_network
 from mairl.networks.heads import CategoricalPolicy, GaussianPolicy
+from mairl.ops.clipped_normal import clipped_normal_log_prob
 from mairl.ops.inverse_q import weighted_mean
 
 
@@ -104,7 +105,7 @@ class BC(Algorithm):
     def step(self, state: State, steps: Transition, key) -> tuple[State, Metrics]:
         """One gradient step on the likelihood of `steps`' actions, `[batch, ...]` with observations."""
         params = state.net, state.log_std
-        grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(params, steps, key)
+        grads, metrics = eqx.filter_grad(self.loss, has_aux=True)(params, state.action_space, steps, key)
         (net, log_std), opt_state = apply(self._optimiser(), params, state.opt_state, grads)
         return State(net, log_std, opt_state, state.action_space), metrics
 
@@ -113,12 +114,13 @@ class BC(Algorithm):
         return Learned(self.policy(state))
 
     def loss(
-        self, params: tuple[PerAgent, Array | None], steps: Transition, key=None
+        self, params: tuple[PerAgent, Array | None], space: ActionSpace, steps: Transition, key=None
     ) -> tuple[Float[Array, ""], Metrics]:
         """Sum over agents of the mean negative log-likelihood, less the entropy bonus.
 
         Args:
             params: network and log σ (None for discrete actions).
+            space: of the actions.
             steps: `[batch, ...]` with observations. Agents that took no part count nothing.
             key: for dropout; None: without.
         """
@@ -129,10 +131,11 @@ class BC(Algorithm):
         else:
             keys = jax.random.split(key, weight.shape[0])
             out = jax.vmap(lambda obs, k: net(obs, key=k))(steps.obs, keys)
-        if log_std is None:
+        if isinstance(space, Discrete):
             log_prob, entropy = categorical_terms(out, steps.actions, steps.action_mask, self.label_smoothing)
         else:
-            log_prob, entropy = gaussian_terms(out, jnp.maximum(log_std, self.min_log_std), steps.actions)
+            assert log_std is not None
+            log_prob, entropy = gaussian_terms(out, jnp.maximum(log_std, self.min_log_std), steps.actions, space)
         likelihood = weighted_mean(log_prob, weight)
         entropy = weighted_mean(entropy, weight)
         metrics = {"log_likelihood": jnp.mean(likelihood), "entropy": jnp.mean(entropy)}
@@ -167,9 +170,9 @@ def categorical_terms(
 
 
 def gaussian_terms(
-    mean: Float[Array, "batch agent size"], log_std: Float[Array, "agent size"], actions
+    mean: Float[Array, "batch agent size"], log_std: Float[Array, "agent size"], actions, space: Box
 ) -> tuple[Float[Array, "batch agent"], Float[Array, "batch agent"]]:
-    """Log-density of actions under independent normals and their entropy, in nats."""
-    log_prob = jnp.sum(jax.scipy.stats.norm.logpdf(actions, mean, jnp.exp(log_std)), axis=-1)
+    """Log-likelihood of actions under independent normals clipped to the box, and the normals' entropy, in nats."""
+    log_prob = clipped_normal_log_prob(actions, mean, log_std, space.low, space.high)
     entropy = jnp.sum(log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
     return log_prob, jnp.broadcast_to(entropy, log_prob.shape)

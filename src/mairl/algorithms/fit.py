@@ -80,6 +80,20 @@ class Fit:
     compile_s: float
     state: Any = None
 
+    def one(self, index: int = 0) -> Learned:
+        """One seed's result.
+
+        Raises:
+            Unsupported: that seed was frozen; the message says when and over what.
+        """
+        for failure in self.failures:
+            if failure.seed == self.seeds[index]:
+                raise Unsupported(
+                    f"training stopped at step {failure.step:,}, as {failure.quantity} was no longer finite (seed "
+                    f"{failure.seed}): lower the learning rate, or choose another seed"
+                )
+        return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, self.learned)
+
 
 def fit(
     algorithm: Algorithm,
@@ -210,7 +224,7 @@ def fit(
         if host is not None and collection is not None and done < evaluations:
             carry = dataclasses.replace(carry, env=host.begin(carry.env, key_loop))
         for chunk in range(done, evaluations):
-            if patience is not None and best.stale >= patience:
+            if _ended(patience, best, carry):
                 break
             before = time.perf_counter()
             first, last = int(edges[chunk]), int(edges[chunk + 1])
@@ -239,7 +253,7 @@ def fit(
             )
             rows += part
             bar.show(last * per_iteration, part)
-            final = chunk == evaluations - 1 or (patience is not None and best.stale >= patience)
+            final = chunk == evaluations - 1 or _ended(patience, best, carry)
             if folder is not None:
                 due = together.agree(final or time.perf_counter() - last_saved >= checkpoint_seconds)
                 folder.write_chunk(chunk, part, (arrays_of(together.whole(carry)), best.extra()) if due else None)
@@ -264,6 +278,11 @@ def fit(
         }
         folder.finish(result.learned, rows, facts)
     return result
+
+
+def _ended(patience: int | None, best: Best, carry) -> bool:
+    """Nothing is to come: no seed improves any more, or all are frozen."""
+    return (patience is not None and best.stale >= patience) or not np.asarray(carry.alive).any()
 
 
 def _split(data, held_out):

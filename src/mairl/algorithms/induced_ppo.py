@@ -49,7 +49,7 @@ def learn_from(
         workers=workers,
         progress=progress,
     )
-    return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned.policy)
+    return result.one().policy
 
 
 def last(policies: Policy) -> Policy:

@@ -217,7 +217,10 @@ def over_steps(critic: PerAgent, obs) -> Float[Array, "time env agent"]:
 
 
 def log_prob_and_entropy(policy: Policy, obs, actions, action_mask) -> tuple[Array, Array]:
-    """Of one step's joint action: log-likelihood and entropy `[agent]`, in nats (Gaussian: of the unclipped normal)."""
+    """Of one step's joint action: log-likelihood and entropy `[agent]`, in nats.
+
+    A Gaussian's entropy is that of the unclipped normal.
+    """
     if isinstance(policy, DiscretePolicy):
         log_probs = policy.log_probs(obs, action_mask)
         chosen = jnp.take_along_axis(log_probs, actions[:, None], axis=-1)[:, 0]

@@ -47,7 +47,7 @@ def transfer(
     from mairl.games.rewarded import RewardedGame
     from mairl.metrics.evaluate import read_run
     from mairl.metrics.intervals import mean_interval
-    from mairl.recipes.experts import one_seed, recipe_for
+    from mairl.recipes.experts import recipe_for
 
     facts, learned = read_run(run)
     name = game or facts["game"]
@@ -71,7 +71,7 @@ def transfer(
         result = fit(
             algorithm, world, budget=steps, seeds=seeds, evaluations=4, episodes=0, select="last", progress=not json
         )
-        return [measured(one_seed(result.learned, i).policy, 500 + i) for i in range(len(seeds))]
+        return [measured(result.one(i).policy, 500 + i) for i in range(len(seeds))]
 
     count = len(facts["seeds"])
     on_recovered = []

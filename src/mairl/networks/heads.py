@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mairl.core.policy import DiscretePolicy, Policy
 from mairl.networks.build import PerAgent
+from mairl.ops.clipped_normal import clipped_normal_log_prob
 
 
 class CategoricalPolicy(DiscretePolicy):
@@ -51,5 +52,5 @@ class GaussianPolicy(Policy):
         return jnp.clip(mean + jnp.exp(self.log_std) * jax.random.normal(key, mean.shape), self.low, self.high)
 
     def log_prob(self, obs, actions, action_mask=None) -> Float[Array, " agent"]:
-        """See `Policy.log_prob`; the density of the unclipped normal."""
-        return jnp.sum(jax.scipy.stats.norm.logpdf(actions, self.net(obs), jnp.exp(self.log_std)), axis=-1)
+        """See `Policy.log_prob`; at a bound it is the probability of being clipped there."""
+        return clipped_normal_log_prob(actions, self.net(obs), self.log_std, self.low, self.high)

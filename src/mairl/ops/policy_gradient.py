@@ -9,8 +9,11 @@ from jaxtyping import Array, Float
 def clipped_surrogate(
     log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"], advantage: Float[Array, "*b"], clip: float
 ) -> Float[Array, "*b"]:
-    """PPO's loss, to be minimised (Schulman et al. 2017, Eq. 7): -min(ρ A, clip(ρ, 1±ε) A), ρ = π(a)/π_old(a)."""
-    ratio = jnp.exp(log_prob - old_log_prob)
+    """PPO's loss, to be minimised (Schulman et al. 2017, Eq. 7): -min(ρ A, clip(ρ, 1±ε) A), ρ = π(a)/π_old(a).
+
+    ρ is held below e^20, where it would drown every other sample anyway and soon overflow.
+    """
+    ratio = jnp.exp(jnp.minimum(log_prob - old_log_prob, 20.0))
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
 
 

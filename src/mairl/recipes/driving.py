@@ -123,7 +123,7 @@ def train_driver(
         warm = fit(ppo, game, budget=size * recipe.warm_up, evaluations=1, **common)
         start = _with_policy(warm, taught)
     result = fit(ppo, game, budget=steps, evaluations=20, start=start, out=folder, resume=resume, **common)
-    return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned)
+    return result.one()
 
 
 TAUGHT_RUN, PPO_RUN = "taught", "ppo"

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from mairl.algorithms.dqn import DQN
@@ -174,6 +172,9 @@ def train_expert(
         seed: the first of the recipe's seeds.
         budget: environment steps (updates, where exact play is copied), if not the recipe's.
         learner: if not the game's usual one.
+
+    Raises:
+        Unsupported: learning broke off, for every seed, over a number that was not finite.
     """
     if game.partition(":")[0] == DRIVING and learner is None:
         world = make_game(game)
@@ -203,17 +204,13 @@ def train_expert(
             progress=progress,
         )
     assert result is not None
-    if recipe.seeds == 1:
-        return one_seed(result.learned, 0)
-    returns = [
-        episode_returns(real, one_seed(result.learned, i), 200, False, seed=99).mean() for i in range(recipe.seeds)
-    ]
-    return one_seed(result.learned, int(np.argmax(returns)))
-
-
-def one_seed(learned: Learned, index: int) -> Learned:
-    """One seed's result out of a stack."""
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, learned)
+    broken = {f.seed for f in result.failures}
+    whole = [i for i, each in enumerate(result.seeds) if each not in broken]
+    if recipe.seeds == 1 or not whole:
+        return result.one()
+    experts = [result.one(i) for i in whole]
+    returns = [episode_returns(real, expert, 200, False, seed=99).mean() for expert in experts]
+    return experts[int(np.argmax(returns))]
 
 
 def episode_returns(game, expert: Learned, episodes: int, greedy: bool, seed: int = 1234) -> np.ndarray:

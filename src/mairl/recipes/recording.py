@@ -16,7 +16,7 @@ from mairl.core.learned import Learned
 from mairl.data.demonstrations import Metadata
 from mairl.data.learning_history import LearningHistory
 from mairl.games import make_game
-from mairl.recipes.experts import one_seed, recipe_for
+from mairl.recipes.experts import recipe_for
 
 
 def record_learning(
@@ -49,6 +49,9 @@ def record_learning(
 
     Returns:
         The history, and the expert in the end.
+
+    Raises:
+        Unsupported: learning broke off over a number that was not finite.
     """
     recipe = recipe_for(game, learner)
     algorithm: Any = recipe.algorithm
@@ -80,6 +83,7 @@ def record_learning(
         workers=workers,
         progress=progress,
     )
+    expert = result.one()
     facts = Metadata.of(
         game,
         f"{learner or type(algorithm).__name__} learners",
@@ -89,4 +93,4 @@ def record_learning(
         commit=commit(),
     )
     history = recorder.history(algorithm, world, metadata=facts).snapshots(slice(snapshots))
-    return history, one_seed(result.learned, 0)
+    return history, expert
