@@ -12,7 +12,7 @@ from mairl.algorithms.trajectory_likelihood import most_likely
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.exact_learning import exact_learning
 from mairl.games.tabular import random_game
-from mairl.ops.gpomdp import gpomdp_jacobian
+from mairl.ops.gpomdp_tabular import gpomdp_jacobian
 from mairl.ops.host_softmax import log_softmax, softmax
 from mairl.ops.linear_game import LinearGame
 from mairl.ops.rollouts import roll_out

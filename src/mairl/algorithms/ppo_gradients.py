@@ -23,7 +23,7 @@ from mairl.algorithms.ppo_replay import observed_moves, parameters
 from mairl.core.errors import Unsupported
 from mairl.core.policy import Policy
 from mairl.core.transition import Transition
-from mairl.ops.gpomdp_of_play import gpomdp
+from mairl.ops.gpomdp import gpomdp
 from mairl.ops.least_squares import least_squares
 
 Design = Literal["alone", "joint"]

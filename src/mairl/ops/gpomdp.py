@@ -1,46 +1,56 @@
-"""How returns change with the policy, from play alone: GPOMDP with a baseline for every parameter.
+"""Policy gradients of reward features from play (GPOMDP: Baxter & Bartlett 2001; baselines of Peters & Schaal 2008).
 
-    G[(s, a), k] = mean Σ_t ∇_{θ(s,a)} log π(a_t | s_t) Σ_{t' ≥ t} γ^{t'} (φ_k(t') - b)
+    G^k = E[Σ_t γ^t (Σ_{u ≤ t} ∇ log π(a_u | o_u)) (φ_k(t) - b)]
 
-written as Σ_t' (γ^t' φ_k(t') - b_t') z_t' with z the sum of the scores so far; b_t' is, for every parameter and
-feature, the constant of least variance, E[z² γ^t' φ] / E[z²] (Peters & Schaal 2008, Eq. 25).
+so that the gradient of the return of a reward φ · ω is G ω. b is, for each time, parameter and feature, what makes the
+estimate's variance least: E[z² φ] / E[z²], z the sum of the scores so far.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 
-def gpomdp_jacobian(
-    states: Int[np.ndarray, "episode time"],
-    actions: Int[np.ndarray, "episode time"],
-    features: Float[np.ndarray, "episode time feature"],
-    alive: Bool[np.ndarray, "episode time"],
-    logits: Float[np.ndarray, "state action"],
+def gpomdp(
+    score: Callable[..., Float[Array, "env parameter"]],
+    steps,
+    features: Float[Array, "time env feature"],
+    over: Bool[Array, "time env"],
+    ratio: Float[Array, "time env"],
     discount: float,
-) -> Float[np.ndarray, "row feature"]:
-    """∂(∇_θ J) / ∂ω of one agent with reward φ · ω and policy softmax(θ); rows are (state, action).
+) -> Float[Array, "parameter feature"]:
+    """G of one agent.
 
     Args:
-        features: φ of the agent at each step.
-        alive: the game was on before the step.
+        score: ∇ log π of one time's entry of `steps` (leaves `[time, env, ...]`), 0 where the agent is absent.
+        over: an episode ended with this step: scores and discounting begin anew.
+        ratio: π(a | o) over the probability that the player gave it; products of them weigh what follows (1: own play).
     """
-    episodes, time = states.shape
-    policy = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    policy /= policy.sum(axis=-1, keepdims=True)
-    rows, kinds = policy.size, features.shape[-1]
-    score = np.zeros((episodes, *policy.shape))
-    result = np.zeros((rows, kinds))
-    each = np.arange(episodes)
-    for t in range(time):
-        on = alive[:, t].astype(np.float64)
-        score[each, states[:, t]] -= on[:, None] * policy[states[:, t]]
-        score[each, states[:, t], actions[:, t]] += on
-        z = score.reshape(episodes, rows)
-        paid = discount**t * features[:, t] * on[:, None]
-        squares = z**2
-        size = squares.sum(axis=0)
-        baseline = (squares.T @ paid) / np.where(size > 0, size, 1.0)[:, None]
-        result += z.T @ paid - z.sum(axis=0)[:, None] * baseline
-    return result / episodes
+    num_envs = features.shape[1]
+
+    def forward(carry, now):
+        summed, weight, worth, total = carry
+        step, felt, ended, share = now
+        summed = summed + score(step)
+        weight = weight * share
+        square = jnp.square(summed) * weight[:, None]
+        mean = square.T @ felt / jnp.maximum(jnp.sum(square, axis=0), 1e-12)[:, None]
+        part = (weight * worth)[:, None]
+        total = total + summed.T @ (part * felt) - mean * jnp.sum(part * summed, axis=0)[:, None]
+        fresh = ended[:, None]
+        return (
+            jnp.where(fresh, 0.0, summed),
+            jnp.where(ended, 1.0, weight),
+            jnp.where(ended, 1.0, worth * discount),
+            total,
+        ), None
+
+    size = jax.eval_shape(score, jax.tree.map(lambda x: x[0], steps)).shape[-1]
+    one = jnp.ones(num_envs)
+    first = jnp.zeros((num_envs, size)), one, one, jnp.zeros((size, features.shape[-1]))
+    (_, _, _, total), _ = jax.lax.scan(forward, first, (steps, features, over, ratio))
+    return total / num_envs

@@ -24,7 +24,7 @@ from mairl.games.tabular.logel_grid import WEIGHTS, logel_features, logel_grid
 from mairl.metrics.intervals import mean_interval
 from mairl.metrics.reward_distance import pearson
 from mairl.ops.equilibrium import evaluate, logit_equilibrium
-from mairl.ops.gpomdp import gpomdp_jacobian
+from mairl.ops.gpomdp_tabular import gpomdp_jacobian
 from mairl.ops.host_softmax import softmax
 from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame

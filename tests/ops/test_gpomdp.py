@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mairl.ops.gpomdp_of_play import gpomdp
+from mairl.ops.gpomdp import gpomdp
 
 DISCOUNT = 0.8
 
