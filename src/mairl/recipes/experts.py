@@ -92,13 +92,12 @@ RECIPES: dict[str, ExpertRecipe] = {
     ),
     "multiwalker": ExpertRecipe(
         _ppo(
-            num_steps=128,
-            num_envs=16,
+            num_steps=32,
             epochs=8,
-            learning_rate=5e-4,
+            learning_rate=1e-3,
             entropy=0.001,
             reward_scale=0.1,
-            discount=0.99,
+            discount=0.98,
         ),
         2_000_000,
         seeds=1,
