@@ -10,6 +10,7 @@ import pytest
 from mairl.core.errors import Unsupported
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce import ilola_ppo, ilola_t2, ilola_t3
+from mairl.reproduce.ilola_pictures import write_pictures
 from mairl.reproduce.ilola_ppo import ROWS, measure
 
 SMALL = dataclasses.replace(
@@ -53,6 +54,8 @@ def test_rows_of_t2(tmp_path, small, monkeypatch):
     assert found["skill_1b"] == pytest.approx(1 - found["kl_1b"] / found["kl_0"])
     assert found["random_return"] < found["expert_return"]
     assert len(ilola_t2.markdown(rows)) == 3
+    assert [p.name for p in write_pictures(tmp_path)] == ["t2_divergences.svg", "t2_induced_returns.svg"]
+    assert "trained on the true reward" in (tmp_path / "t2_induced_returns.svg").read_text()
     # What is kept is not measured again; with other settings it is.
     monkeypatch.setattr(ilola_t2, "measure", lambda *_: pytest.fail("measured again"))
     again = ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",), command="again")

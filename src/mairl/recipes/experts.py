@@ -99,7 +99,7 @@ RECIPES: dict[str, ExpertRecipe] = {
             reward_scale=0.1,
             discount=0.98,
         ),
-        2_000_000,
+        1_000_000,
         seeds=1,
     ),
     "intersection-entities": ExpertRecipe(

@@ -83,7 +83,8 @@ def induced_returns(
     Args:
         rows: label, interquartile mean, interval (in units of return), and each seed's return.
         expert, random: of agents trained on the true reward, and of uniform play.
-        learners: of "exact" ones returns are discounted; of "ppo" ones the expert is what they became in the end.
+        learners: of "exact" ones returns are discounted; the expert of "ppo" ones is what they became in the end, of
+            "fresh" ones, as of exact ones, who was trained on the true reward.
     """
     figure, axis = plt.subplots(figsize=(5.6, 0.42 * len(rows) + 1.5), layout="constrained")
     for k, (_, mean, interval, seeds) in enumerate(rows):
@@ -92,7 +93,7 @@ def induced_returns(
         if low is not None and high is not None:
             axis.plot([low, high], [k, k], color=COLOURS[0], lw=2)
         axis.plot([mean], [k], "D", ms=6, color=COLOURS[1])
-    best = "trained on the true reward" if learners == "exact" else "the learners in the end"
+    best = "the learners in the end" if learners == "ppo" else "trained on the true reward"
     for value, label, style in ((expert, best, "--"), (random, "random play", ":")):
         axis.axvline(value, color="#868e96", ls=style, lw=1.2, label=label)
     axis.set_yticks(range(len(rows)), [label for label, *_ in rows])

@@ -26,6 +26,11 @@ def write_pictures(folder: Path) -> list[Path]:
             drawn[f"{name}_divergences"] = divergences(rows)
             drawn[f"{name}_induced_returns"] = returns(rows)
             drawn[f"{name}_rewards"] = rewards(reward)
+    for name in ("t2", "t3"):
+        if rows := _rows(folder, name):
+            drawn[f"{name}_divergences"] = divergences(rows)
+            if learned_from := [r for r in rows if r["induced_per_seed"] is not None]:
+                drawn[f"{name}_induced_returns"] = returns(learned_from, learners="fresh" if name == "t2" else "ppo")
     if rows := _rows(folder, "confusion"):
         for seen in dict.fromkeys(r["seen"] for r in rows):
             part = [r for r in rows if r["seen"] == seen]
@@ -58,19 +63,19 @@ def divergences(rows: list[dict[str, Any]]) -> str:
     return learning.divergence_bars([(_label(r), {k: r[k] for k in ("kl_0", "kl_1a", "kl_1b")}) for r in rows])
 
 
-def returns(rows: list[dict[str, Any]]) -> str:
-    """Induced returns of every method, in units of return."""
+def returns(rows: list[dict[str, Any]], learners: str = "exact") -> str:
+    """Induced returns of every method, in units of return; `learners` as in `induced_returns`."""
     expert, random = rows[0]["expert_return"], rows[0]["random_return"]
     drawn = [
         (
             _label(row),
             row["induced_return"],
             [None if x is None else random + x * (expert - random) for x in row["ci95"]],
-            [run["induced_return"] for run in row["per_seed"]],
+            row.get("induced_per_seed") or [run["induced_return"] for run in row["per_seed"]],
         )
         for row in rows
     ]
-    return learning.induced_returns(drawn, expert, random)
+    return learning.induced_returns(drawn, expert, random, learners=learners)
 
 
 def rewards(reward: str) -> str:
