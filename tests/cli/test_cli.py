@@ -1,6 +1,8 @@
 """The command line as other programs see it: JSON, exit codes, one line on bad input."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +31,8 @@ def test_help_names_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
     assert all(name in out for name in COMMANDS)
+    done = subprocess.run([sys.executable, "-m", "mairl", "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, out)
 
 
 @pytest.mark.parametrize(
