@@ -62,3 +62,28 @@ def test_an_empty_set_is_zeros_with_a_gradient():
     seen = {**observation(), "cars_mask": jnp.zeros(5, bool)}
     slope = jax.grad(lambda cars: jnp.sum(net({**seen, "cars": cars})))(seen["cars"])
     np.testing.assert_array_equal(slope, 0.0)
+
+
+def test_a_past_is_read_with_its_entity():
+    spec = {
+        "ego": SPEC["ego"],
+        "past": jax.ShapeDtypeStruct((2, 3, 4), jnp.float32),
+        "past_mask": jax.ShapeDtypeStruct((2, 4), bool),
+    }
+    net = make_network(spec, 6, NetworkConfig(kind="sets", width=16), jax.random.key(0))
+    there = jnp.array([[True, True, False, False], [True, False, True, False]])
+    past = jax.random.normal(jax.random.key(2), (2, 3, 4))
+    seen = {"ego": jnp.arange(3.0), "past": past, "past_mask": there}
+    out = net(seen)
+    garbage = {**seen, "past": jnp.where(there[:, None], past, 1e3)}
+    np.testing.assert_array_equal(net(garbage), out)
+    order = jnp.array([2, 3, 1, 0])
+    shuffled = {**seen, "past": past[..., order], "past_mask": there[:, order]}
+    np.testing.assert_allclose(net(shuffled), out, atol=1e-6)
+    # The order of the steps, and whose they are, does.
+    backward = {**seen, "past": past[::-1], "past_mask": there[::-1]}
+    assert np.abs(net(backward) - out).max() > 1e-4
+    swapped = {**seen, "past": past.at[1].set(past[1, :, order].T), "past_mask": there.at[1].set(there[1, order])}
+    assert np.abs(net(swapped) - out).max() > 1e-4
+    nobody = {**seen, "past_mask": jnp.zeros((2, 4), bool)}
+    assert np.isfinite(np.asarray(net(nobody))).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from mairl.networks.mlp import ACTIVATIONS, MLP, Linear
 
@@ -25,7 +25,8 @@ def set_names(spec: PyTree) -> tuple[str, ...]:
 class SetEncoder(eqx.Module):
     """Observations as `set_names` says: each set is encoded by layers of its own and reduced to the largest of each
     code over those present; all of them and the ego go through an MLP. The order within a set does not matter; links
-    between its entities are not read."""
+    between its entities are not read. A set over time, `[time, feature, entity]` with the mask `[time, entity]`, is one
+    of whole pasts: see `elements`."""
 
     encoders: dict[str, tuple[Linear, ...]]
     head: MLP
@@ -51,7 +52,7 @@ class SetEncoder(eqx.Module):
         *keys, key_head = jax.random.split(key, len(names) + 1)
         encoders = {}
         for name, k in zip(names, keys, strict=True):
-            sizes = [spec[name].shape[0], *[code] * layers]
+            sizes = [jax.eval_shape(elements, spec[name], spec[name + MASK])[0].shape[1], *[code] * layers]
             encoders[name] = tuple(
                 Linear.new(a, b, each)
                 for a, b, each in zip(sizes[:-1], sizes[1:], jax.random.split(k, layers), strict=True)
@@ -73,11 +74,21 @@ class SetEncoder(eqx.Module):
         act = ACTIVATIONS[self.activation]
         parts = [obs["ego"]]
         for name, layers in self.encoders.items():
-            code = obs[name].T
+            code, present = elements(obs[name], obs[name + MASK])
             for layer in layers:
                 code = act(code @ layer.weight + layer.bias)
-            present = obs[name + MASK]
             # Codes of what is absent, and of empty sets, are zeros.
             parts.append(jnp.max(jnp.where(present[:, None], code, -1e9), axis=0, initial=-1e9))
             parts[-1] = jnp.where(jnp.any(present), parts[-1], 0.0)
         return self.head(jnp.concatenate(parts), key)
+
+
+def elements(
+    features: Float[Array, "*time feature entity"], mask: Bool[Array, "*time entity"]
+) -> tuple[Float[Array, "entity number"], Bool[Array, " entity"]]:
+    """What is read of each entity, and which are there. Over time: all its steps, each with 1 behind its features where
+    it was there and zeros where not; there is who was there at any step."""
+    if features.ndim == 2:
+        return features.T, mask
+    known = jnp.concatenate([features, jnp.ones_like(features[:, :1])], axis=1)
+    return jnp.where(mask[:, None], known, 0.0).reshape(-1, features.shape[-1]).T, jnp.any(mask, axis=0)
