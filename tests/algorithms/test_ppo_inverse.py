@@ -15,7 +15,7 @@ from mairl.algorithms.ppo_inverse import deviations, invert_ppo, on_sphere, resi
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
 from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_record import ppo_record, record_ppo
-from mairl.algorithms.ppo_replay import as_weights, moves, observed_moves, parameters, products
+from mairl.algorithms.ppo_replay import as_weights, moves, observed_moves, parameters, products, stretches
 from mairl.algorithms.recorder import Recorder
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.learning_history import learning_history
@@ -65,9 +65,14 @@ def cosines(record, weights):
     return np.sum(a * b, axis=1)
 
 
+def in_all(record, weights):
+    """The same weights in every update."""
+    return jnp.broadcast_to(jnp.asarray(weights, jnp.float32), (record.num_steps, *np.shape(weights)))
+
+
 def missed(record, weights):
     run = eqx.filter_jit(moves)
-    apart = run(LEARNER, record, jnp.asarray(weights, jnp.float32), "all", None) - observed_moves(record)
+    apart = run(LEARNER, record, in_all(record, weights), "all", None) - observed_moves(record)
     return np.asarray(jnp.sum(apart**2, axis=(0, 2)) / jnp.sum(observed_moves(record) ** 2, axis=(0, 2)))
 
 
@@ -89,7 +94,7 @@ def test_derivatives_agree_with_finite_differences(record):
     @eqx.filter_jit
     def both(shift):
         def run(w):
-            return moves(LEARNER, first, w, "all", None)
+            return moves(LEARNER, first, in_all(first, w), "all", None)
 
         return jax.jvp(run, (weights,), (direction,))[1], run(weights + shift * direction)
 
@@ -126,9 +131,8 @@ def test_from_play_alone_the_direction_is_found(record, gradient):
     true = invert_ppo(LEARNER, record, GAME.feature_weights(), "play", only_learner=True, max_iterations=8)
     np.testing.assert_allclose(cosines(record, true.weights), 1.0, rtol=1e-6)
     assert np.all(np.abs(true.relative_residual - found.relative_residual) < 0.05)
-    without = products(
-        LEARNER, record, as_weights(true.unknowns * (np.arange(25) < 6)), "play", observation_bases(record, 0)
-    )
+    flat = true.unknowns(np.arange(record.num_steps)) * (np.arange(25) < 6)
+    without = products(LEARNER, record, as_weights(flat), "play", observation_bases(record, 0))
     assert np.all(residuals(without, False)[1] > true.relative_residual + 0.05)
 
 
@@ -137,8 +141,8 @@ def test_without_derivatives_a_critic_says_the_same_of_every_observation(record)
     assert searched.evaluations == 181
     assert cosines(record, searched.weights).min() > 0.8
     assert searched.relative_residual.max() < 0.65
-    assert np.all(searched.critic[:, 0] != 0)
-    assert np.all(searched.critic[:, 1:] == 0)
+    assert np.all(searched.critics[..., 0] != 0)
+    assert np.all(searched.critics[..., 1:] == 0)
 
 
 def test_parameters_and_moved_are_inverses(record):
@@ -164,6 +168,33 @@ def test_histories_recorded_by_fit_are_repeated(tmp_path):
         ppo_record(bare, game)
     with pytest.raises(InvalidData, match="no updates of PPO"):
         ppo_record(learning_history(np.zeros((2, 2, 4, 3))), game)
+
+
+def test_gaps_in_a_history_and_a_falling_rate(tmp_path):
+    learner = dataclasses.replace(LEARNER, anneal_updates=8)
+    recorder = Recorder(tmp_path / "updates", every=3, stretch=2)
+    fit(learner, GAME, budget=8 * 400, seeds=[1], episodes=0, select="last", recorder=recorder)
+    ppo, record = ppo_record(recorder.history(learner, GAME), GAME)
+    assert stretches(ppo, record).tolist() == [0, 0, 1, 1, 2, 2]
+    assert stretches(ppo, record.steps([0, 1, 3, 5])).tolist() == [0, 0, 1, 2]
+    # Moments that are not known begin empty after each gap, and the rate is where it was.
+    again = eqx.filter_jit(moves)(ppo, record, in_all(record, GAME.feature_weights()), "critic", None)
+    seen = observed_moves(record)
+    size = np.asarray(jnp.linalg.norm(again, axis=2) / jnp.linalg.norm(seen, axis=2))
+    assert ((size > 0.7) & (size < 2.2)).all()
+    assert np.abs(size[:2] - 1).max() < 0.05
+    turned = np.asarray(jnp.sum(again * seen, axis=2) / jnp.sum(seen**2, axis=2)) / size
+    assert turned[:2].min() > 0.95
+    assert turned[[2, 4]].min() > 0.3
+    assert turned[[3, 5]].min() > 0.7
+    assert float(jnp.linalg.norm(seen[-1]) / jnp.linalg.norm(seen[0])) < 0.4
+    # Each stretch has a critic of its own, and with it more is explained than with one for all.
+    fitted = record.steps([0, 2, 3, 4])
+    found = invert_ppo(ppo, fitted, GAME.feature_weights(), "play", max_iterations=2)
+    assert found.critics.shape == (4, 3, 19)
+    np.testing.assert_array_equal(found.critics[1], found.critics[2])
+    assert np.abs(found.critics[0] - found.critics[1]).max() > 1e-3
+    assert found.unknowns(np.array([0, 0, 1, 2, 3, 3])).shape == (6, 3, 25)
 
 
 def test_what_cannot_be_told_is_refused(record):

@@ -129,6 +129,8 @@ def test_what_cannot_be_recorded_is_refused(tmp_path, history):
         fit(shared, GAME, budget=20, recorder=Recorder(tmp_path))
     with pytest.raises(Unsupported, match="give 1 or more"):
         Recorder(tmp_path, every=0)
+    with pytest.raises(Unsupported, match="one stretch every 3: give 1 to 3"):
+        Recorder(tmp_path, every=3, stretch=4)
     with pytest.raises(InvalidData, match="holds 0 updates: record two or more"):
         Recorder(tmp_path).history(LEARNER, GAME)
     with pytest.raises(InvalidData, match="no updates of PPO"):

@@ -13,6 +13,7 @@ critics nor Adam's moments.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import equinox as eqx
@@ -44,14 +45,16 @@ class Case:
     """One history of learning.
 
     Attributes:
-        record: all updates that were observed; the first `fitted` are fitted, the rest only predicted.
+        record: all updates that were observed.
+        fitted, predicted: numbers of those that are fitted, and of the rest.
         used: which of the game's features are in the record: those that vary in the fitted play.
         unused: which are not. Nothing can tell what they are worth; recovered rewards pay 0 for them.
     """
 
     ppo: PPO
     record: PPORecord
-    fitted: int
+    fitted: tuple[int, ...]
+    predicted: tuple[int, ...]
     seed: int
     used: tuple[int, ...]
     unused: tuple[int, ...]
@@ -59,29 +62,33 @@ class Case:
     @property
     def seen(self) -> PPORecord:
         """The updates that are fitted."""
-        return self.record.steps(slice(0, self.fitted))
+        return self.record.steps(self.fitted)
 
     @property
     def held_out(self) -> PPORecord:
         """Those that are not."""
-        return self.record.steps(slice(self.fitted, None))
+        return self.record.steps(self.predicted)
 
 
-def make_case(ppo: PPO, record: PPORecord, fitted: int, seed: int) -> Case:
+def make_case(ppo: PPO, record: PPORecord, predicted: Sequence[int], seed: int) -> Case:
     """With the features that vary.
+
+    Args:
+        predicted: numbers of the updates that are only predicted.
 
     Raises:
         Unsupported: no feature varies.
     """
-    spread = np.asarray(record.features[:fitted]).reshape(-1, record.features.shape[-1]).std(axis=0)
+    fitted = tuple(t for t in range(record.num_steps) if t not in set(predicted))
+    spread = np.asarray(record.features)[list(fitted)].reshape(-1, record.features.shape[-1]).std(axis=0)
     used, unused = (tuple(np.flatnonzero(x).tolist()) for x in (spread > 1e-6, spread <= 1e-6))
     if not used:
         raise Unsupported(
-            f"none of the {len(unused)} features of rewards varies in the play of {fitted} updates: record more play, "
-            "or more updates"
+            f"none of the {len(unused)} features of rewards varies in the play of {len(fitted)} updates: record more "
+            "play, or more updates"
         )
     record = eqx.tree_at(lambda r: r.features, record, record.features[..., np.asarray(used)])
-    return Case(ppo, record, fitted, seed, used, unused)
+    return Case(ppo, record, fitted, tuple(predicted), seed, used, unused)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,20 +127,20 @@ class ByGradients:
     def explain(self, case: Case) -> Answer:
         """See `ExplainsPPO`."""
         table = self._table(case)
-        found = fit_gradients(table[: case.fitted], case.seen)
+        found = fit_gradients(table[list(case.fitted)], case.seen)
         extra = {"relative_residual": found.relative_residual.tolist()}
         return Answer(linear(found.weights), self._predict(case, table, found.weights), extra)
 
     def next_with(self, case: Case, true) -> Distribution:
         """See `ExplainsPPO`: step sizes are fitted."""
         table = self._table(case)
-        return self._predict(case, table, fit_step(table[: case.fitted], case.seen, true))
+        return self._predict(case, table, fit_step(table[list(case.fitted)], case.seen, true))
 
     def _table(self, case: Case):
         return designs(case.ppo, case.record, self.design, case.fitted)
 
     def _predict(self, case: Case, table, weights) -> Distribution:
-        change = jnp.asarray(np.einsum("tapk,ak->tap", table[case.fitted :], weights), jnp.float32)
+        change = jnp.asarray(np.einsum("tapk,ak->tap", table[list(case.predicted)], weights), jnp.float32)
         return spread_out(case.held_out, _moved(case.held_out.before.policy, change))
 
 
@@ -150,7 +157,7 @@ class BySoftImprovement:
             basis = observation_bases(case.seen, FREE_UNITS)
             actions = _actions(case.record) if isinstance(case.record.after, DiscretePolicy) else 0
             felt = np.asarray(_seen_and_done(basis, actions, case.record), np.float64)
-        found = improvement_reward(case.seen, felt[: case.fitted], case.ppo.discount)
+        found = improvement_reward(case.seen, felt[list(case.fitted)], case.ppo.discount)
         payment = linear(found.weights)
         if self.free:
             payment = FreePayment(FreeReward(basis, as_weights(found.weights), actions))
@@ -160,11 +167,11 @@ class BySoftImprovement:
     def next_with(self, case: Case, true) -> Distribution:
         """See `ExplainsPPO`: temperatures are fitted."""
         reward = np.einsum("stnak,ak->stna", np.asarray(case.record.features, np.float64), true)
-        temper = improvement_reward(case.seen, reward[: case.fitted, ..., None], case.ppo.discount).weights[:, 0]
+        temper = improvement_reward(case.seen, reward[list(case.fitted), ..., None], case.ppo.discount).weights[:, 0]
         return self._predict(case, reward * temper)
 
     def _predict(self, case: Case, rewards) -> Distribution:
-        return predict_improvement(case.held_out, rewards[case.fitted :], case.ppo.discount)
+        return predict_improvement(case.held_out, rewards[list(case.predicted)], case.ppo.discount)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +205,13 @@ class ByReplay:
         return self._predict(case, invert_ppo(case.ppo, case.seen, true, self.known, only_learner=True))
 
     def _predict(self, case: Case, found: PPOReward) -> Distribution:
-        """Moments that are carried are carried from the first update on."""
+        """Through all updates, for moments that are carried; critics are those of the fitted update before."""
         basis = supposed_basis(case.seen, self.known)
-        after = _replay(case.ppo, case.record, as_weights(found.unknowns), self.known, basis)
+        before = np.searchsorted(case.fitted, np.arange(case.record.num_steps), side="right") - 1
+        unknowns = as_weights(found.unknowns(np.maximum(before, 0)))
+        after = _replay(case.ppo, case.record, unknowns, self.known, basis)
         change = jax.vmap(parameters)(after) - jax.vmap(parameters)(case.record.before.policy)
-        change = (change * jnp.asarray(found.step_scale, jnp.float32)[:, None])[case.fitted :]
+        change = (change * jnp.asarray(found.step_scale, jnp.float32)[:, None])[jnp.asarray(case.predicted)]
         return spread_out(case.held_out, _moved(case.held_out.before.policy, change))
 
 
@@ -234,15 +243,29 @@ def linear(weights) -> LinearPayment:
 
 def to_learn_from(case: Case, payment: Payment) -> Payment:
     """A payment of the record's features as one of all the game's, each agent's with deviation 1 in the fitted play."""
-    amount = paid(case.seen, payment)
-    size = amount.reshape(-1, amount.shape[-1]).std(axis=0)
+    size = deviation(case, payment)
     weights = np.asarray(payment.weights, np.float64)  # type: ignore[attr-defined]
-    scaled = weights / np.where(size > 0, size, 1.0)[:, None]
+    unit = weights / np.where(size > 0, size, 1.0)[:, None]
     if isinstance(payment, FreePayment):
-        return eqx.tree_at(lambda p: p.reward.weights, payment, as_weights(scaled))
-    whole = np.zeros((len(scaled), len(case.used) + len(case.unused)))
-    whole[:, case.used] = scaled
+        return eqx.tree_at(lambda p: p.reward.weights, payment, as_weights(unit))
+    whole = np.zeros((len(unit), len(case.used) + len(case.unused)))
+    whole[:, case.used] = unit
     return linear(whole)
+
+
+def deviation(case: Case, payment: Payment) -> Float[np.ndarray, " agent"]:
+    """Of what a payment of the record's features pays for the fitted play."""
+    amount = paid(case.seen, payment)
+    return amount.reshape(-1, amount.shape[-1]).std(axis=0)
+
+
+def scaled(payment: Payment, factor: Float[np.ndarray, " agent"]) -> Payment:
+    """So many times as much, to each agent."""
+    times = jnp.asarray(factor, jnp.float32)[:, None]
+    if isinstance(payment, FreePayment):
+        return eqx.tree_at(lambda p: p.reward.weights, payment, times * payment.reward.weights)
+    assert isinstance(payment, LinearPayment)
+    return LinearPayment(times * payment.weights)
 
 
 def _actions(record: PPORecord) -> int:

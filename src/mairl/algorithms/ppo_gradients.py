@@ -9,6 +9,7 @@ every step, weighed by how likely the agent's own actions have become), and `joi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -49,17 +50,17 @@ class GradientReward:
 
 
 def designs(
-    ppo: PPO, record: PPORecord, design: Design, fitted: int | None = None
+    ppo: PPO, record: PPORecord, design: Design, fitted: Sequence[int] | None = None
 ) -> Float[np.ndarray, "step agent parameter feature"]:
     """D at each recorded update.
 
     Args:
-        fitted: for `alone`: play of these many first steps serves all (a few of them), and that of the step itself.
+        fitted: for `alone`: play of these steps serves all (a few of them), and that of the step itself.
     """
     if design == "joint":
         return np.asarray(_joint(ppo, record))
-    last = record.num_steps if fitted is None else fitted
-    shared = range(0, last, max(1, last // SHARED))
+    fitted = range(record.num_steps) if fitted is None else fitted
+    shared = fitted[:: max(1, len(fitted) // SHARED)]
     found = []
     for t in range(record.num_steps):
         play = sorted({*shared, t})

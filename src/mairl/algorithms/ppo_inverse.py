@@ -4,8 +4,9 @@
 
 by Gauss-Newton through the replay, with a Levenberg damping that falls while steps help. With a known critic the
 unknowns u are the weights ω. They have a scale (values and rewards meet in the advantage), and s is 1. Without, u are ω
-and the coefficients of a critic, advantages are normalised and only u's direction can be told: ‖ω‖ = 1 in units of each
-feature's deviation, and s says how much further the agents went than the replay.
+and the coefficients of a critic for each stretch of updates without a gap. Advantages are normalised then and only u's
+direction can be told: ‖ω‖ = 1 in units of each feature's deviation, and s says how much further the agents went than
+the replay.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_record import PPORecord
-from mairl.algorithms.ppo_replay import Known, as_weights, gram, products
+from mairl.algorithms.ppo_replay import Known, as_weights, gram, products, stretches
 from mairl.core.errors import Unsupported
 from mairl.networks.feature_values import Basis
 
@@ -29,7 +30,8 @@ class PPOReward:
 
     Attributes:
         weights: `[agent, feature]`, ω; of length 1 in deviations of the features unless the critic is known.
-        critic: `[agent, coefficient]` of the basis where the critic was not known, in the rewards' units; else none.
+        critics: `[step, agent, coefficient]` of the basis where the critic was not known, in the rewards' units; else
+            none.
         step_scale: `[agent]`, s.
         relative_residual: `[agent]`, Σ‖Δ - s F‖² / Σ‖Δ‖².
         iterations: Gauss-Newton steps.
@@ -37,16 +39,15 @@ class PPOReward:
     """
 
     weights: Float[np.ndarray, "agent feature"]
-    critic: Float[np.ndarray, "agent coefficient"]
+    critics: Float[np.ndarray, "step agent coefficient"]
     step_scale: Float[np.ndarray, " agent"]
     relative_residual: Float[np.ndarray, " agent"]
     iterations: int
     evaluations: int
 
-    @property
-    def unknowns(self) -> Float[np.ndarray, "agent unknown"]:
-        """What updates are replayed with."""
-        return np.concatenate([self.weights, self.critic], axis=1)
+    def unknowns(self, steps: Int[np.ndarray, " step"]) -> Float[np.ndarray, "step agent unknown"]:
+        """What updates are replayed with, each with the critic of one of those that were fitted."""
+        return with_critics(self.weights, self.critics[steps])
 
 
 def invert_ppo(
@@ -69,26 +70,34 @@ def invert_ppo(
         Unsupported: features that do not vary, or updates that no reward explains.
     """
     basis = supposed_basis(record, known)
-    width = coefficients(basis)
+    stretch = stretches(ppo, record)
+    width, count = coefficients(basis), int(stretch[-1]) + 1
     agents, features = np.shape(start)
     spread = deviations(record)
-    scale = np.append(spread, np.ones(width))
-    found = np.concatenate([np.asarray(start, np.float64), np.zeros((agents, width))], axis=1)
-    sought = np.arange(features if only_learner else 0, features + width)
+    scale = np.append(spread, np.ones(count * width))
+    found = np.concatenate([np.asarray(start, np.float64), np.zeros((agents, count * width))], axis=1)
+    sought = np.arange(features if only_learner else 0, features + count * width)
     free = known != "play"
 
     def normalised(unknowns):
         return unknowns if free else on_sphere(unknowns, spread)
 
+    def critics(unknowns):
+        return np.moveaxis(unknowns[:, features:].reshape(agents, count, width), 1, 0)[stretch]
+
+    def of_steps(unknowns):
+        return as_weights(with_critics(unknowns[:, :features], critics(unknowns)))
+
     def tried(unknowns):
-        return residuals(products(ppo, record, as_weights(unknowns), known, basis), free)
+        return residuals(products(ppo, record, of_steps(unknowns), known, basis), free)
 
     found = normalised(found)
     damping = np.full(agents, 1e-3)
     kept = tried(found)
     evaluations, steps = 1, 0
     while steps < max_iterations and len(sought):
-        inner = np.asarray(gram(ppo, record, as_weights(found), known, basis), np.float64)
+        each = np.asarray(gram(ppo, record, of_steps(found), known, basis), np.float64)
+        inner = _joined(each, stretch, features)
         evaluations += 1 + features + width
         steps += 1
         gained = np.zeros(agents)
@@ -109,7 +118,28 @@ def invert_ppo(
             break
     if not np.all(np.isfinite(kept[1])):
         raise Unsupported(f"the replayed updates are not finite (residuals {kept[1]}): begin from another guess")
-    return PPOReward(found[:, :features], found[:, features:], kept[0], kept[1], steps, evaluations)
+    return PPOReward(found[:, :features], critics(found), kept[0], kept[1], steps, evaluations)
+
+
+def with_critics(
+    weights: Float[np.ndarray, "agent feature"], critics: Float[np.ndarray, "step agent coefficient"]
+) -> Float[np.ndarray, "step agent unknown"]:
+    """What updates are replayed with: the same weights in all."""
+    return np.concatenate([np.broadcast_to(weights, (len(critics), *weights.shape)), critics], axis=-1)
+
+
+def _joined(
+    inner: Float[np.ndarray, "step agent column column"], stretch: Int[np.ndarray, " step"], features: int
+) -> Float[np.ndarray, "agent whole whole"]:
+    """Products summed over updates, with columns of their own for the critic of each stretch."""
+    width = inner.shape[-1] - features - 2
+    size = features + (int(stretch[-1]) + 1) * width + 2
+    whole = np.zeros((inner.shape[1], size, size))
+    for each, number in zip(inner, stretch):
+        own = features + number * width + np.arange(width)
+        columns = np.concatenate([np.arange(features), own, [size - 2, size - 1]])
+        whole[:, columns[:, None], columns] += each
+    return whole
 
 
 def supposed_basis(record: PPORecord, known: Known) -> Basis | None:

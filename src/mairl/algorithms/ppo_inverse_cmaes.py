@@ -32,8 +32,8 @@ def invert_ppo_cmaes(
 
     Args:
         evaluations, population: of each agent's CMA-ES, which starts without a guess: from 0, with deviation 1 in
-            deviations of the features. A critic that is not known is supposed to say the same of every observation:
-            more unknowns would cost a search without derivatives too much.
+            deviations of the features. A critic that is not known is supposed to say the same of every observation
+            in every update: more unknowns would cost a search without derivatives too much.
     """
     scale = deviations(record)
     agents, features = record.features.shape[-2:]
@@ -46,6 +46,11 @@ def invert_ppo_cmaes(
         rest = np.zeros((*points.shape[:-1], coefficients(basis) + features - len(unit)))
         return np.concatenate([points * unit, rest], axis=-1)
 
+    def in_all(points):
+        return as_weights(
+            np.broadcast_to(points[..., None, :, :], (*points.shape[:-2], record.num_steps, *points.shape[-2:]))
+        )
+
     searches = [
         searching(
             np.zeros(len(unit)), spread=1.0, population=population, evaluations=evaluations, seed=seed * agents + i
@@ -56,7 +61,7 @@ def invert_ppo_cmaes(
     found: list[Minimum] = []
     asked = 0
     while len(found) < agents:
-        inner = np.asarray(_products_of_all(ppo, record, as_weights(unknowns(points)), known, basis))
+        inner = np.asarray(_products_of_all(ppo, record, in_all(unknowns(points)), known, basis))
         asked += population
         values_of = np.stack([residuals(each, free)[1] for each in inner])
         found = []
@@ -67,10 +72,11 @@ def invert_ppo_cmaes(
                 found.append(ended.value)
     best = unknowns(np.stack([each.point for each in found]))
     best = best if free else on_sphere(best, scale)
-    last = products(ppo, record, as_weights(best), known, basis)
-    return PPOReward(best[:, :features], best[:, features:], *residuals(last, free), asked // population, asked + 1)
+    last = products(ppo, record, in_all(best), known, basis)
+    critics = np.broadcast_to(best[:, features:], (record.num_steps, agents, coefficients(basis)))
+    return PPOReward(best[:, :features], critics, *residuals(last, free), asked // population, asked + 1)
 
 
 @eqx.filter_jit
-def _products_of_all(ppo, record, points: Float[Array, "point agent unknown"], known: Known, basis):
+def _products_of_all(ppo, record, points: Float[Array, "point step agent unknown"], known: Known, basis):
     return jax.lax.map(lambda unknowns: products(ppo, record, unknowns, known, basis), points)

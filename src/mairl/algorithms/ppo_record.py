@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt32
 
 from mairl.algorithms.ppo import PPO, State
@@ -40,8 +42,9 @@ class PPORecord(eqx.Module):
         """How many updates."""
         return self.key.shape[0]
 
-    def steps(self, which: slice) -> PPORecord:
-        """Some consecutive updates only."""
+    def steps(self, which: slice | Sequence[int]) -> PPORecord:
+        """Some of the updates only."""
+        which = which if isinstance(which, slice) else np.asarray(which, int)
         return jax.tree.map(lambda x: x[which] if eqx.is_array(x) else x, self)
 
 

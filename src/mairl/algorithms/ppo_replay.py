@@ -6,13 +6,15 @@ Differentiable almost everywhere: not where a ratio enters or leaves the clip. A
 reward and critic only, so that one tangent for each unknown serves all agents at once.
 
 What is known of the learner besides its policies and their play: `all`, its critic and Adam's moments; the `critic`
-only; or nothing more than the `play`. Moments that are not known are those that the replayed updates leave behind,
-after a first pass over the first rollout that fills them. A critic that is not known is one more unknown:
+only; or nothing more than the `play`. Moments that are not known are those that the replayed update before leaves
+behind; where that is not in the record they begin empty, as Adam's own correction allows (filling them by a first pass
+over the update's own rollout serves no better). How many updates were made before each, and with it the learning rate's
+place in its schedule, is always known. A critic that is not known is one more unknown:
 
     V_i(o) = b_i(o) · c_i                                                   (b: `networks.feature_values`)
 
-the same in all updates, with b = (1, o). Values fitted to the play are no substitute: the critics of agents that have
-just begun are far from them.
+with b = (1, o), the same in updates that follow one another (`stretches`). Values fitted to the play are no substitute:
+the critics of agents that have just begun are far from them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+import optax
+from jaxtyping import Array, Float, Int, PyTree
 
 from mairl.algorithms.ppo import PPO, State
 from mairl.algorithms.ppo_record import PPORecord
@@ -74,43 +77,68 @@ def parameters(policy: Policy) -> Float[Array, "agent parameter"]:
 def replay(
     ppo: PPO,
     record: PPORecord,
-    unknowns: Float[Array, "agent unknown"],
+    unknowns: Float[Array, "step agent unknown"],
     known: Known,
     basis: Basis | None = None,
 ) -> Policy:
     """The policies after each recorded update, leaves `[step, ...]`, had the agents wanted other rewards.
 
     Args:
-        unknowns: each agent's weights of the record's features; where only the play is known, followed by its critic's
-            coefficients c.
+        unknowns: for each update each agent's weights of the record's features; where only the play is known, followed
+            by its critic's coefficients c.
         basis: b where only the play is known, arrays `[agent, ...]`.
     """
     arrays, static = eqx.partition(record, eqx.is_array)
-    weights, rest = jnp.split(unknowns, [record.features.shape[-1]], axis=1)
+    features = record.features.shape[-1]
     if known == "all":
 
-        def one(step):
-            step = eqx.combine(step, static)
+        def one(given):
+            step, weights = eqx.combine(given[0], static), given[1]
             return eqx.filter(updated(ppo, step.before, step, weights).policy, eqx.is_array)
 
-        after = jax.lax.map(one, arrays)
+        after = jax.lax.map(one, (arrays, unknowns))
     else:
 
-        def learnt(step: Any) -> tuple[Any, Any]:
-            critic = step.before.critic if basis is None else FixedCritic.of(basis, ppo.reward_scale * rest)
+        def learnt(step: Any, unknowns) -> tuple[Any, Any]:
+            rest = ppo.reward_scale * unknowns[:, features:]
+            critic = step.before.critic if basis is None else FixedCritic.of(basis, rest)
             return step.before.policy, critic
 
-        def carried(opt_state, step):
-            step = eqx.combine(step, static)
-            after = updated(ppo, State(*learnt(step), opt_state), step, weights)
-            return after.opt_state, eqx.filter(after.policy, eqx.is_array)
+        def carried(carry, given):
+            opt_state, expected = carry
+            step, unknowns = eqx.combine(given[0], static), given[1]
+            weights = unknowns[:, :features]
+            made = steps_made(step.before.opt_state)
+            opt_state = jax.tree.map(lambda kept, fresh: jnp.where(made == expected, kept, fresh), opt_state, empty)
+            after = updated(ppo, State(*learnt(step, unknowns), at_step(opt_state, made)), step, weights)
+            carry = after.opt_state, made + ppo.epochs * ppo.minibatches
+            return carry, eqx.filter(after.policy, eqx.is_array)
 
         first = jax.tree.map(lambda x: x[0], arrays)
-        empty = ppo.optimiser().init(eqx.filter(learnt(eqx.combine(first, static)), eqx.is_inexact_array))
-        # The first update is made twice: once from no moments, only to fill them.
-        _, after = jax.lax.scan(carried, empty, jax.tree.map(lambda x: jnp.concatenate([x[:1], x]), arrays))
-        after = jax.tree.map(lambda x: x[1:], after)
+        empty = ppo.optimiser().init(eqx.filter(learnt(eqx.combine(first, static), unknowns[0]), eqx.is_inexact_array))
+        _, after = jax.lax.scan(carried, (empty, jnp.asarray(-1, jnp.int32)), (arrays, unknowns))
     return eqx.combine(after, eqx.filter(record.after, eqx.is_array, inverse=True))
+
+
+def steps_made(opt_state: PyTree) -> Int[Array, ""]:
+    """How many gradient steps an optimiser has made."""
+    leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+    return next(x.count for x in leaves if isinstance(x, optax.ScaleByAdamState))
+
+
+def stretches(ppo: PPO, record: PPORecord) -> Int[np.ndarray, " step"]:
+    """Which updates follow one another without a gap in the record: numbers from 0 on."""
+    made = np.asarray(jax.vmap(steps_made)(record.before.opt_state))
+    return np.concatenate([[0], np.cumsum(np.diff(made) != ppo.epochs * ppo.minibatches)])
+
+
+def at_step(opt_state: PyTree, made: Int[Array, ""]) -> PyTree:
+    """The optimiser with its learning rate where it is after so many gradient steps."""
+
+    def paced(part: Any) -> Any:
+        return part._replace(count=made) if isinstance(part, optax.ScaleByScheduleState) else part
+
+    return jax.tree.map(paced, opt_state, is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState))
 
 
 def updated(ppo: PPO, state: State, step: PPORecord, weights: Float[Array, "agent feature"]) -> State:
@@ -121,7 +149,7 @@ def updated(ppo: PPO, state: State, step: PPORecord, weights: Float[Array, "agen
 
 
 def moves(
-    ppo: PPO, record: PPORecord, unknowns: Float[Array, "agent unknown"], known: Known, basis: Basis | None
+    ppo: PPO, record: PPORecord, unknowns: Float[Array, "step agent unknown"], known: Known, basis: Basis | None
 ) -> Float[Array, "step agent parameter"]:
     """How the replayed updates change each agent's parameters."""
     after = replay(ppo, record, unknowns, known, basis)
@@ -135,9 +163,10 @@ def observed_moves(record: PPORecord) -> Float[Array, "step agent parameter"]:
 
 @eqx.filter_jit
 def gram(
-    ppo: PPO, record: PPORecord, unknowns: Float[Array, "agent unknown"], known: Known, basis: Basis | None
-) -> Float[Array, "agent column column"]:
-    """Inner products, over all steps and parameters, of ∂F/∂u (a column for each unknown), F and the observed move Δ.
+    ppo: PPO, record: PPORecord, unknowns: Float[Array, "step agent unknown"], known: Known, basis: Basis | None
+) -> Float[Array, "step agent column column"]:
+    """Inner products, over all parameters, of ∂F/∂u (a column for each unknown), F and the observed move Δ. Unknowns of
+    one stretch move together; those of another do not reach it.
 
     All that Gauss-Newton needs, without the Jacobian of any agent's thousands of parameters in memory for long.
     """
@@ -146,21 +175,21 @@ def gram(
         return moves(ppo, record, u, known, basis)
 
     count = unknowns.shape[-1]
-    tangents = jnp.broadcast_to(jnp.eye(count)[:, None], (count, *unknowns.shape))
+    tangents = jnp.broadcast_to(jnp.eye(count)[:, None, None], (count, *unknowns.shape))
     move, slopes = jax.vmap(lambda v: jax.jvp(run, (unknowns,), (v,)), out_axes=(None, 0))(tangents)
     columns = jnp.concatenate([slopes, move[None], observed_moves(record)[None]])
-    return jnp.einsum("ksap,lsap->akl", columns, columns)
+    return jnp.einsum("ksap,lsap->sakl", columns, columns)
 
 
 @eqx.filter_jit
 def products(
-    ppo: PPO, record: PPORecord, unknowns: Float[Array, "agent unknown"], known: Known, basis: Basis | None
+    ppo: PPO, record: PPORecord, unknowns: Float[Array, "step agent unknown"], known: Known, basis: Basis | None
 ) -> Float[Array, "agent two two"]:
     """Inner products of F and Δ alone: what it costs to try some unknowns."""
     columns = jnp.stack([moves(ppo, record, unknowns, known, basis), observed_moves(record)])
     return jnp.einsum("ksap,lsap->akl", columns, columns)
 
 
-def as_weights(weights: Float[np.ndarray, "agent unknown"]) -> Array:
+def as_weights(weights: Float[np.ndarray, "*step agent unknown"]) -> Array:
     """For the device, in the precision that the learner had."""
     return jnp.asarray(weights, jnp.float32)

@@ -32,19 +32,23 @@ from mairl.data.learning_history import LearningHistory, Updates, learning_histo
 
 
 class Recorder:
-    """Keeps updates number 0, `every`, 2·`every`, … of a run, of all its seeds.
+    """Keeps updates number 0, `every`, 2·`every`, … of a run, and those that follow on them, of all its seeds.
 
     While it records, `fit` compiles one update instead of a chunk of them, which rounds differently.
 
     Args:
         folder: created; one file for each update that is kept.
-        every: updates from one snapshot to the next.
+        every: updates from one stretch of snapshots to the next.
+        stretch: updates in a stretch. What carries over from one update to the next, a critic and moments, can be told
+            from stretches better than from single ones.
     """
 
-    def __init__(self, folder: str | Path, every: int = 1):
+    def __init__(self, folder: str | Path, every: int = 1, stretch: int = 1):
         if every < 1:
             raise Unsupported(f"a snapshot every {every} updates: give 1 or more")
-        self.folder, self.every = Path(folder), every
+        if not 1 <= stretch <= every:
+            raise Unsupported(f"{stretch} updates in a stretch, one stretch every {every}: give 1 to {every}")
+        self.folder, self.every, self.stretch = Path(folder), every, stretch
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def check(self, algorithm: Algorithm, game: MarkovGame, apart: str = "seeds") -> None:
@@ -60,7 +64,7 @@ class Recorder:
 
     def before(self, iteration: int, state: Any) -> list[np.ndarray] | None:
         """The learner's state, if this iteration's update is to be kept: `keep` then takes it back."""
-        return _leaves(state) if iteration % self.every == 0 else None
+        return _leaves(state) if iteration % self.every < self.stretch else None
 
     def keep(self, iteration: int, before: list[np.ndarray], keys: Array, rollout: Transition, after: Any) -> None:
         """Writes one update of all seeds: leaves `[seed, ...]`."""

@@ -31,6 +31,8 @@ class Expert:
             lookahead, lola-taylor, first-order-complete, lola-full, ma-spi); `episodes` are then recorded of each
             joint policy (default none). `steps` and `greedy` do not apply.
         snapshots: with `record_learning`, how many joint policies to keep, spread evenly over the training.
+        stretch: with `record_learning`, how many of the snapshots follow one another each time: 4 of them tell more of
+            how the learners learn than single ones (not in tables, where all follow one another).
         resume: with `record_learning`, go on with an unfinished training.
         worlds: for driving: a STORE of scenarios instead of made-up ones.
         seed: of training and recording.
@@ -48,6 +50,7 @@ class Expert:
     budget: int | None = None
     record_learning: bool = False
     snapshots: int = 20
+    stretch: int = 1
     resume: bool = False
     worlds: Path | None = None
     seed: int = 0
@@ -120,6 +123,7 @@ def _record_learning(options: Expert, name: str) -> dict:
             learner=options.learner,
             budget=options.budget,
             snapshots=options.snapshots,
+            stretch=options.stretch,
             seed=options.seed,
             resume=options.resume,
             progress=True,

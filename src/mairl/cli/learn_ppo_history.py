@@ -52,7 +52,7 @@ class PPOJob:
                 f"{record.num_steps} recorded updates, {options.held_out} of them held out: at least one must be left "
                 "to learn from; record more updates, or hold out fewer (--held-out)"
             )
-        self.case, self.discount = make_case(ppo, record, fitted, 0), ppo.discount
+        self.case, self.discount = make_case(ppo, record, range(fitted, record.num_steps), 0), ppo.discount
         learned_for = history.metadata.facts().get("env_steps")
         if options.induced is None and learned_for is None:
             raise InvalidData(

@@ -39,7 +39,7 @@ def explained_ppo_run(facts: dict[str, Any], learned: Learned, history: Learning
     """
     world = make_game(facts["game"])
     ppo, record = ppo_record(history, world)
-    case = make_case(ppo, record, record.num_steps - facts["held_out_transitions"], 0)
+    case = make_case(ppo, record, range(record.num_steps)[record.num_steps - facts["held_out_transitions"] :], 0)
     method, true = METHODS[facts["algorithm_id"]], np.asarray(world.feature_weights(), np.float64)
     columns = np.asarray(case.used)
     truths = []

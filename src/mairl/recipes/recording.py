@@ -26,13 +26,14 @@ def record_learning(
     learner: str | None = None,
     budget: int | None = None,
     snapshots: int = 20,
+    stretch: int = 1,
     seed: int = 0,
     evaluations: int = 20,
     workers: int | None = None,
     resume: bool = False,
     progress: bool = False,
 ) -> tuple[LearningHistory, Learned]:
-    """Trains an expert from scratch and records updates at even distances: the first, and up to the last.
+    """Trains an expert from scratch and records updates, or stretches of them, at even distances from the first on.
 
     The game is the recipe's last stage, without shaping, and every agent has parameters of its own, whatever the recipe
     says: else a change of parameters would not be one agent's.
@@ -43,6 +44,7 @@ def record_learning(
         learner: if not the game's usual one.
         budget: environment steps, if not the recipe's.
         snapshots: how many updates to keep, 2 or more.
+        stretch: how many of them follow one another each time; a divisor of `snapshots`.
         evaluations: checkpoints are made no more often than this.
         workers: processes that step a host game; see `fit`.
         resume: go on from `work` if it exists; else what is there is dropped.
@@ -62,12 +64,16 @@ def record_learning(
         raise InvalidData(
             f"{snapshots} snapshots of {updates} updates ({budget:,} steps): give 2 to {updates}, or a larger budget"
         )
+    if stretch < 1 or snapshots % stretch:
+        raise InvalidData(f"{snapshots} snapshots cannot be stretches of {stretch}: give a divisor of {snapshots}")
     algorithm = dataclasses.replace(
         algorithm, anneal_updates=updates, network=dataclasses.replace(algorithm.network, shared=False)
     )
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
-    recorder = Recorder(work / "updates", every=updates // snapshots)
+    # The last stretch ends where the training does, or shortly before.
+    every = max(stretch, (updates - stretch) // max(1, snapshots // stretch - 1))
+    recorder = Recorder(work / "updates", every=every, stretch=stretch)
     result = fit(
         algorithm,
         world,
@@ -90,6 +96,7 @@ def record_learning(
         seed=seed,
         env_steps=updates * algorithm.collection(world).size,
         updates_apart=recorder.every,
+        stretch=stretch,
         commit=commit(),
     )
     history = recorder.history(algorithm, world, metadata=facts).snapshots(slice(snapshots))

@@ -54,7 +54,7 @@ def make_cases(seeds: int, learner: PPO = LEARNER, skipped: int = SKIPPED) -> tu
     game = SimpleSpread()
     steps = FITTED + HELD_OUT
     records = [_recorded(learner, game, jax.random.key(seed), skipped, steps) for seed in range(seeds)]
-    return game, [make_case(learner, record, FITTED, seed) for seed, record in enumerate(records)]
+    return game, [make_case(learner, record, range(FITTED, steps), seed) for seed, record in enumerate(records)]
 
 
 @eqx.filter_jit

@@ -1,11 +1,13 @@
 """T3 of the I-LOLA poster with a sound protocol: PPO learners in MultiWalker, the real Box2D game.
 
-Each seed's history is that of an expert's training, snapshots evenly spread over it: the first two thirds of the
-recorded updates are fitted, the rest only predicted. Induced returns are costly here, and are measured for the true
-reward and for the two methods that predict best: fresh agents are trained by PPO for as long as the expert was.
+Each seed's history is that of an expert's training: five stretches of four updates that follow one another, spread
+evenly over it. Three of each are fitted, the fourth is only predicted. Induced returns are costly here, and are
+measured for the true reward and for the two methods that predict best: fresh agents are trained by PPO for as long as
+the expert was. A reward's scale cannot be told: fresh agents' has the deviation of the true one, which PPO's settings
+were made for.
 
-Histories lie in `runs/t3/history-SEED`, recorded where they are missing (`mairl expert multiwalker --record-learning`
-makes the same).
+Histories lie in `runs/t3/history-SEED`, recorded where they are missing (`mairl expert multiwalker --record-learning
+--stretch 4` makes the same).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mairl.algorithms.explain_ppo import METHODS, Case, make_case
+from mairl.algorithms.explain_ppo import METHODS, Case, deviation, linear, make_case, scaled
 from mairl.algorithms.induced_ppo import last, learn_from
 from mairl.algorithms.ppo_paid import Payment
 from mairl.algorithms.ppo_record import ppo_record
@@ -31,11 +33,11 @@ from mairl.metrics.learning import interquartile_mean
 from mairl.metrics.play import play_whole
 from mairl.recipes.recording import record_learning
 from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import ROWS, TRUE
+from mairl.reproduce.ilola_ppo import ROWS, TRUE, true_weights
 from mairl.reproduce.ilola_t2 import kept, row
 
-SHARE = 2 / 3
-"""Of the recorded updates that are fitted."""
+SNAPSHOTS, STRETCH = 20, 4
+"""Updates that are recorded, and how many of them follow one another; the last of these is not fitted."""
 
 EPISODES = 50
 INDUCED = 2
@@ -87,7 +89,7 @@ def t3(
     written = write()
     for method in to_learn_from(rows):
         learned = [
-            _induced(runs, world, case, method, payment, budget, workers)
+            _induced(runs, world, case, method, _as_true(world, case, payment), budget, workers)
             for case, (_, payment) in zip(cases, found[method])
         ]
         earned = np.array([x["return"] for x in learned])
@@ -109,8 +111,8 @@ def history_of(runs: Path, game: str, seed: int, quick: bool, workers: int | Non
     path = runs / f"history-{seed}"
     if not path.exists():
         work = runs / f"training-{seed}"
-        budget: dict[str, Any] = {"budget": 25_000, "snapshots": 6} if quick else {}
-        history, _ = record_learning(game, work, seed=seed, workers=workers, resume=True, **budget)
+        options: dict[str, Any] = {"budget": 25_000, "snapshots": 2 * STRETCH} if quick else {"snapshots": SNAPSHOTS}
+        history, _ = record_learning(game, work, seed=seed, workers=workers, stretch=STRETCH, resume=True, **options)
         save_history(history, path)
         shutil.rmtree(work, ignore_errors=True)
     return load_history(path)
@@ -118,8 +120,7 @@ def history_of(runs: Path, game: str, seed: int, quick: bool, workers: int | Non
 
 def _case(history: LearningHistory, world: MarkovGame, seed: int) -> Case:
     ppo, record = ppo_record(history, world)
-    fitted = max(1, min(record.num_steps - 1, round(SHARE * record.num_steps)))
-    return make_case(ppo, record, fitted, seed)
+    return make_case(ppo, record, range(record.num_steps)[STRETCH - 1 :: STRETCH], seed)
 
 
 def _played(world: MarkovGame, policy: Policy, seed: int, workers: int | None) -> tuple[float, float]:
@@ -127,6 +128,11 @@ def _played(world: MarkovGame, policy: Policy, seed: int, workers: int | None) -
     played = play_whole(world, policy, EPISODES, seed=3000 + seed, workers=workers)
     assert played.features is not None
     return float(played.returns.mean()), float(np.mean([displacement(f) for f in played.features]))
+
+
+def _as_true(world: MarkovGame, case: Case, payment: Payment) -> Payment:
+    """A payment with deviation 1, in the deviation that the learners' true reward has for PPO."""
+    return scaled(payment, case.ppo.reward_scale * deviation(case, linear(true_weights(world, case))))
 
 
 def _induced(
