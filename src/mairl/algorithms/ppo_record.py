@@ -44,8 +44,8 @@ class PPORecord(eqx.Module):
 
     def steps(self, which: slice | Sequence[int]) -> PPORecord:
         """Some of the updates only."""
-        which = which if isinstance(which, slice) else np.asarray(which, int)
-        return jax.tree.map(lambda x: x[which] if eqx.is_array(x) else x, self)
+        index = which if isinstance(which, slice) else np.asarray(which, int)
+        return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, self)
 
 
 def record_ppo(ppo: PPO, game: MarkovGame, key: Key[Array, ""], *, skip: int, steps: int) -> PPORecord:

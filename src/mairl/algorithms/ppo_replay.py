@@ -123,7 +123,7 @@ def replay(
 def steps_made(opt_state: PyTree) -> Int[Array, ""]:
     """How many gradient steps an optimiser has made."""
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
-    return next(x.count for x in leaves if isinstance(x, optax.ScaleByAdamState))
+    return next(jnp.asarray(x.count) for x in leaves if isinstance(x, optax.ScaleByAdamState))
 
 
 def stretches(ppo: PPO, record: PPORecord) -> Int[np.ndarray, " step"]:
