@@ -11,7 +11,7 @@ import pytest
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import designs, fit_gradients, fit_step, moved
-from mairl.algorithms.ppo_inverse import deviations, invert_ppo, on_sphere, residuals
+from mairl.algorithms.ppo_inverse import DAMPINGS, SCALES, deviations, invert_ppo, on_sphere, residuals, untold
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
 from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_record import ppo_record, record_ppo
@@ -115,10 +115,19 @@ def test_gradients_point_to_the_reward(record, table, gradient):
 
 
 def test_with_everything_recorded_the_reward_is_found_with_its_scale(record, gradient):
-    found = invert_ppo(LEARNER, record, gradient.weights, "all", max_iterations=15)
+    found = invert_ppo(LEARNER, record, 1e3 * gradient.weights, "all", max_iterations=15)
     assert found.relative_residual.max() < 1e-3
+    assert len(SCALES) < found.evaluations <= len(SCALES) + found.iterations * (1 + 2 * 6 + len(DAMPINGS))
     np.testing.assert_allclose(found.weights, GAME.feature_weights(), atol=0.03)
     assert cosines(record, found.weights).min() > 0.998
+
+
+def test_derivatives_find_it_too_but_not_from_everywhere(record, gradient):
+    near = invert_ppo(LEARNER, record, 1.2 * GAME.feature_weights(), "all", slopes="derivatives")
+    assert near.relative_residual.max() < 1e-3
+    assert near.evaluations <= len(SCALES) + near.iterations * (1 + 6 + len(DAMPINGS))
+    far = invert_ppo(LEARNER, record, gradient.weights, "all", slopes="derivatives")
+    assert np.median(far.relative_residual) < 1e-3
 
 
 def test_from_play_alone_the_direction_is_found(record, gradient):
@@ -195,6 +204,17 @@ def test_gaps_in_a_history_and_a_falling_rate(tmp_path):
     np.testing.assert_array_equal(found.critics[1], found.critics[2])
     assert np.abs(found.critics[0] - found.critics[1]).max() > 1e-3
     assert found.unknowns(np.array([0, 0, 1, 2, 3, 3])).shape == (6, 3, 25)
+
+
+def test_features_that_always_come_together_are_told_as_one(record):
+    twice = eqx.tree_at(
+        lambda r: r.features, record, jnp.concatenate([record.features, 3 * record.features[..., :1]], -1)
+    )
+    for space in untold(twice):
+        # In deviations of the features: one more of the one, one less of the other.
+        np.testing.assert_allclose(np.abs(space[:, 0]), [0.5**0.5, 0, 0, 0, 0, 0, 0.5**0.5], atol=1e-4)
+        assert space[0, 0] * space[-1, 0] < 0
+    assert [space.shape for space in untold(record)] == 3 * [(6, 0)]
 
 
 def test_what_cannot_be_told_is_refused(record):

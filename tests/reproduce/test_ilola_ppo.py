@@ -72,7 +72,7 @@ def test_every_method_says_something_of_a_case(small):
     np.testing.assert_array_equal(case.held_out.key, case.record.key[ilola_t2.FITTED :])
     residuals = {}
     # Programs of what more knowledge is worth take long to compile; the inversions' own tests hold them to the truth.
-    for method in set(ROWS) - set(ilola_ppo.MORE):
+    for method in set(ROWS) - set(ilola_ppo.LESS):
         result, payment = measure(game, case, method)
         assert len(result["kl_1a"]) == len(result["kl_1b"]) == ilola_t2.HELD_OUT
         assert np.all(np.isfinite(result["kl_1b"]))

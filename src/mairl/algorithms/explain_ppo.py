@@ -179,16 +179,16 @@ class ByReplay:
     """I-LOLA: through replayed updates, by Gauss-Newton from I-LOGEL's rewards, or by CMA-ES.
 
     Attributes:
-        known: more than "play" is more than an observer has; to see what it would be worth.
-        derivatives: False: by CMA-ES.
+        known: of what the history holds, all is used, or less, to see what it is worth (`ppo_replay`).
+        slopes: False: by CMA-ES.
     """
 
-    known: Known = "play"
-    derivatives: bool = True
+    known: Known = "all"
+    slopes: bool = True
 
     def explain(self, case: Case) -> Answer:
         """See `ExplainsPPO`."""
-        if self.derivatives:
+        if self.slopes:
             start = ByGradients("joint").explain(case).payment.weights  # type: ignore[attr-defined]
             found = invert_ppo(case.ppo, case.seen, np.asarray(start), self.known)
         else:
@@ -221,7 +221,7 @@ METHODS: dict[str, ExplainsPPO] = {
     "logel": ByGradients("alone"),
     "i-logel": ByGradients("joint"),
     "i-lola": ByReplay(),
-    "i-lola-cmaes": ByReplay(derivatives=False),
+    "i-lola-cmaes": ByReplay(slopes=False),
 }
 """Id to method."""
 

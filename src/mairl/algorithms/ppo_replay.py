@@ -163,20 +163,36 @@ def observed_moves(record: PPORecord) -> Float[Array, "step agent parameter"]:
 
 @eqx.filter_jit
 def gram(
-    ppo: PPO, record: PPORecord, unknowns: Float[Array, "step agent unknown"], known: Known, basis: Basis | None
+    ppo: PPO,
+    record: PPORecord,
+    unknowns: Float[Array, "step agent unknown"],
+    known: Known,
+    basis: Basis | None,
+    widths: Float[Array, "step agent unknown"] | None,
 ) -> Float[Array, "step agent column column"]:
-    """Inner products, over all parameters, of ∂F/∂u (a column for each unknown), F and the observed move Δ. Unknowns of
-    one stretch move together; those of another do not reach it.
+    """Inner products, over all parameters, of the slopes ∂F/∂u (a column for each unknown), F and the observed move Δ.
+    Unknowns of one stretch move together; those of another do not reach it.
 
     All that Gauss-Newton needs, without the Jacobian of any agent's thousands of parameters in memory for long.
+
+    Args:
+        widths: slopes are those of the line through F so far to either side; None: derivatives.
     """
 
     def run(u):
         return moves(ppo, record, u, known, basis)
 
-    count = unknowns.shape[-1]
-    tangents = jnp.broadcast_to(jnp.eye(count)[:, None, None], (count, *unknowns.shape))
-    move, slopes = jax.vmap(lambda v: jax.jvp(run, (unknowns,), (v,)), out_axes=(None, 0))(tangents)
+    each = jnp.eye(unknowns.shape[-1])
+    if widths is None:
+        tangents = jnp.broadcast_to(each[:, None, None], (len(each), *unknowns.shape))
+        move, slopes = jax.vmap(lambda v: jax.jvp(run, (unknowns,), (v,)), out_axes=(None, 0))(tangents)
+    else:
+
+        def secant(one):
+            width = one * widths
+            return (run(unknowns + width) - run(unknowns - width)) / (2 * jnp.sum(width, axis=-1, keepdims=True))
+
+        move, slopes = run(unknowns), jax.lax.map(secant, each)
     columns = jnp.concatenate([slopes, move[None], observed_moves(record)[None]])
     return jnp.einsum("ksap,lsap->sakl", columns, columns)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from mairl.algorithms.explain import EXPLAINERS, Explains
 from mairl.algorithms.explain_ppo import METHODS, Case, make_case, to_learn_from
@@ -91,9 +92,16 @@ def explained(world: MarkovGame, case: Case, figures: dict[str, Any]) -> dict[st
         notes.append("held-out updates are predicted no better than by expecting no change: do not trust this reward")
     residuals = figures.pop("relative_residual")
     figures.pop("features", None)
+    spaces = [untold_of_all(case, np.asarray(s)) for s in figures.pop("null_space", [])]
+    tied = [s.shape[1] - len(case.unused) for s in spaces]
+    if any(tied):
+        notes.append(
+            f"some features always come together in the recorded play: nothing tells what {max(tied)} combinations of "
+            "them are worth (null_space)"
+        )
     return {
         "weights": None,
-        "null_space": None,
+        "null_space": [s.tolist() for s in spaces] or None,
         **figures,
         "family": "ppo",
         "look_ahead": None,
@@ -102,8 +110,17 @@ def explained(world: MarkovGame, case: Case, figures: dict[str, Any]) -> dict[st
         "relative_residuals": residuals,
         "skill_1b": skill(figures["kl_1b"], figures["kl_0"]) if figures["kl_0"] else None,
         "feature_names": list(names),
-        "rank": [len(case.used)] * world.num_agents,
+        "rank": [len(names) - s.shape[1] for s in spaces] or [len(case.used)] * world.num_agents,
         "unknowns": len(names),
         "iterations": figures.get("evaluations", 1),
         "notes": notes,
     }
+
+
+def untold_of_all(case: Case, space: Float[np.ndarray, "used free"]) -> Float[np.ndarray, "feature untold"]:
+    """A null space of the weights of the features in a case as one of the weights of all: those of the features that
+    are not in it belong to it too."""
+    whole = np.zeros((len(case.used) + len(case.unused), space.shape[1] + len(case.unused)))
+    whole[np.ix_(case.used, range(space.shape[1]))] = space
+    whole[list(case.unused), range(space.shape[1], whole.shape[1])] = 1.0
+    return whole

@@ -25,10 +25,10 @@ from mairl.core.game import MarkovGame
 from mairl.metrics.explained_ppo import against_truth, predicted
 
 TRUE = "true-reward"
-MORE: dict[str, ExplainsPPO] = {"i-lola-critic": ByReplay("critic"), "i-lola-all": ByReplay("all")}
-"""What knowing more of the learner than an observer does would be worth to `i-lola`."""
+LESS: dict[str, ExplainsPPO] = {"i-lola-critic": ByReplay("critic"), "i-lola-play": ByReplay("play")}
+"""`i-lola` without Adam's moments, and without the critics too: what knowing them is worth."""
 
-ROWS: dict[str, ExplainsPPO] = {**METHODS, **MORE, TRUE: METHODS["i-lola"]}
+ROWS: dict[str, ExplainsPPO] = {**METHODS, **LESS, TRUE: METHODS["i-lola"]}
 """The last is the upper bound: nothing is recovered, updates are predicted as `i-lola` does."""
 
 
