@@ -40,6 +40,7 @@ from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.host import HostGame
 from mairl.core.learned import Learned
+from mairl.core.stacked import one_of
 from mairl.data.demonstrations import Demonstrations
 
 Row = dict[str, float | int | None]
@@ -92,7 +93,7 @@ class Fit:
                     f"training stopped at step {failure.step:,}, as {failure.quantity} was no longer finite (seed "
                     f"{failure.seed}): lower the learning rate, or choose another seed"
                 )
-        return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, self.learned)
+        return one_of(self.learned, index)
 
 
 def fit(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import equinox as eqx
-import jax
-
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_paid import PaidPPO, Payment
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
+from mairl.core.stacked import one_of
 
 
 def learn_from(
@@ -54,4 +52,4 @@ def learn_from(
 
 def last(policies: Policy) -> Policy:
     """The last of policies with leaves `[step, ...]`."""
-    return jax.tree.map(lambda x: x[-1] if eqx.is_array(x) else x, policies)
+    return one_of(policies, -1)

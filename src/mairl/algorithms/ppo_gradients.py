@@ -23,6 +23,7 @@ from mairl.algorithms.ppo_record import PPORecord
 from mairl.algorithms.ppo_replay import observed_moves, parameters
 from mairl.core.errors import Unsupported
 from mairl.core.policy import Policy
+from mairl.core.stacked import one_of
 from mairl.core.transition import Transition
 from mairl.ops.gpomdp import gpomdp
 from mairl.ops.least_squares import least_squares
@@ -155,7 +156,7 @@ def _joint(ppo: PPO, record: PPORecord) -> Float[Array, "step agent parameter fe
 @eqx.filter_jit
 def _alone(ppo: PPO, now: PPORecord, then: PPORecord) -> Float[Array, "agent parameter feature"]:
     """From the play of another step, weighed for each agent by its own policies alone."""
-    (here, there) = (jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, r) for r in (now, then))
+    (here, there) = (one_of(r, 0) for r in (now, then))
     steps = there.rollout
 
     def log_prob(policy):

@@ -15,6 +15,7 @@ from mairl.algorithms.ppo import PPO, State
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
+from mairl.core.stacked import one_of
 from mairl.core.transition import Transition, features, observe
 from mairl.data.collect import play, reset
 from mairl.data.learning_history import LearningHistory
@@ -45,7 +46,7 @@ class PPORecord(eqx.Module):
     def steps(self, which: slice | Sequence[int]) -> PPORecord:
         """Some of the updates only."""
         index = which if isinstance(which, slice) else np.asarray(which, int)
-        return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, self)
+        return one_of(self, index)
 
 
 def record_ppo(ppo: PPO, game: MarkovGame, key: Key[Array, ""], *, skip: int, steps: int) -> PPORecord:
@@ -97,7 +98,7 @@ def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPOReco
     policy, critic, after, rollout = (
         jax.tree.map(jnp.asarray, tree) for tree in (history.policies, updates.critic, updates.after, updates.rollout)
     )
-    one = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, (policy, critic))
+    one = one_of((policy, critic), 0)
     empty = ppo.optimiser().init(eqx.filter(one, eqx.is_inexact_array))
     moments = jax.tree.unflatten(
         jax.tree.structure(empty), [jnp.asarray(x) for x in jax.tree.leaves(history.optimiser)]

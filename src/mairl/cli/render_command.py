@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from mairl.core.errors import InvalidData
+from mairl.core.stacked import one_of
 
 
 def render(
@@ -44,7 +45,6 @@ def render(
         return
     if scenario or step is not None:
         raise InvalidData(f"{source} is no store of scenarios: --scenario and --step are for those")
-    import equinox as eqx
     import jax
     import numpy as np
 
@@ -69,7 +69,7 @@ def render(
             print(out)
             return
         game = make_game(facts["game"])
-        policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, learned.policy)
+        policy = one_of(learned.policy, 0)
         states, _ = episode_states(game, policy, seed, greedy)
     else:
         data = store.load(source)

@@ -88,14 +88,15 @@ def _ilola(
 ):
     """Runs the tables of learning from learners, and draws what there is; returns their rows and the lines to print."""
     from mairl.ops.learners import LEARNERS
-    from mairl.reproduce import ilola_t1
+    from mairl.reproduce import ilola_ppo, ilola_t1
     from mairl.reproduce.ilola_pictures import write_pictures
     from mairl.reproduce.ilola_tables import BY_DEFAULT, TABLES, Asked
 
     if table is not None and table not in TABLES:
         raise Unsupported(f"ilola has the tables {', '.join(TABLES)}, not {table}")
-    if unknown := sorted(set(algorithms) - set(LEARNERS) - set(ilola_t1.METHODS)):
-        raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join([*LEARNERS, *ilola_t1.METHODS])}")
+    known = list(dict.fromkeys([*LEARNERS, *ilola_t1.METHODS, *ilola_ppo.ROWS]))
+    if unknown := sorted(set(algorithms) - set(known)):
+        raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [table] if table else [] if figure is not None else list(BY_DEFAULT)
     asked = Asked(out, seeds, budget == "quick", algorithms, command)
     result, lines = {}, []

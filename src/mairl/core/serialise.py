@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mairl.core.errors import InvalidData
+from mairl.core.stacked import one_of
 
 _allowed = {"mairl", "equinox"}
 
@@ -62,7 +63,7 @@ def load_module(folder: Path, name: str, kind: type, seed: int | None = None) ->
         stacked = min((x.shape[0] for x in jax.tree.leaves(module) if eqx.is_array(x) and x.ndim), default=0)
         if not -stacked <= seed < stacked:
             raise InvalidData(f"{folder} holds {stacked} seeds: there is no seed {seed}, counted from 0")
-        module = jax.tree.map(lambda x: x[seed] if eqx.is_array(x) else x, module)
+        module = one_of(module, seed)
     return module
 
 

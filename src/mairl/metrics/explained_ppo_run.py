@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from mairl.algorithms.explain_ppo import METHODS, linear, make_case
@@ -15,6 +13,7 @@ from mairl.algorithms.ppo_record import ppo_record
 from mairl.core.errors import Unsupported
 from mairl.core.learned import Learned
 from mairl.core.policy import Policy, UniformPolicy
+from mairl.core.stacked import one_of
 from mairl.data.learning_history import LearningHistory
 from mairl.games import make_game
 from mairl.metrics.explained_ppo import against_truth
@@ -46,7 +45,7 @@ def explained_ppo_run(facts: dict[str, Any], learned: Learned, history: Learning
     for index, one in enumerate(facts["explained"]):
         payment: Any = linear(np.asarray(one["weights"])[:, columns]) if one["weights"] is not None else None
         if payment is None:
-            reward = _one(learned.reward, index)
+            reward = one_of(learned.reward, index)
             assert isinstance(reward, FreeReward)
             payment = FreePayment(reward)
         truths.append(against_truth(case, method, payment, true[:, columns]))
@@ -66,7 +65,7 @@ def explained_ppo_run(facts: dict[str, Any], learned: Learned, history: Learning
     def earns(policy: Policy, seed: int) -> float:
         return float(play_whole(world, policy, EPISODES, seed=seed).returns.mean())
 
-    earned = np.array([earns(_one(learned.policy, k), 1 + k) for k in range(len(truths))])
+    earned = np.array([earns(one_of(learned.policy, k), 1 + k) for k in range(len(truths))])
     expert = earns(last(record.after), 0)
     random = earns(UniformPolicy(world.num_agents, world.action_space), 0)
     result |= {"induced_return": interquartile_mean(earned)[0], "expert_return": expert, "random_return": random}
@@ -76,7 +75,3 @@ def explained_ppo_run(facts: dict[str, Any], learned: Learned, history: Learning
         return {**result, "induced_return_normalised": share, "ci95": interval}
     except Unsupported as error:
         return {**result, "induced_return_normalised": None, "ci95": [None, None], "why": str(error)}
-
-
-def _one(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, tree)

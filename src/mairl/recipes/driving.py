@@ -27,6 +27,7 @@ from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import provenance
 from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
+from mairl.core.stacked import one_of
 from mairl.driving.game import Driving
 from mairl.driving.load import load, scenarios_of
 from mairl.driving.observe import Sight
@@ -114,7 +115,7 @@ def train_driver(
     common: dict[str, Any] = {"seeds": [seed], "select": "last", "episodes": 0, "apart": apart, "progress": progress}
     taught = _taught(game, recipe.teaching, lessons, out, resume, common)
     if not steps:
-        return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, taught)
+        return one_of(taught, 0)
     size = recipe.driving.num_envs * recipe.driving.num_steps
     ppo = dataclasses.replace(recipe.driving, anneal_updates=max(1, steps // size))
     folder = None if out is None else out / PPO_RUN

@@ -14,6 +14,7 @@ from jaxtyping import Array, Key
 from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
 from mairl.core.policy import Policy
+from mairl.core.stacked import one_of
 from mairl.driving.game import Driving
 from mairl.driving.load import DrivingScenes, driving_scenes
 from mairl.driving.simulator import State
@@ -34,7 +35,7 @@ def write_rollouts(name: str, learned: Learned, path: Path, seed: int = 0, greed
         name: the game's id with its options.
     """
     scenes = driving_scenes(**options_of(name)[1])
-    policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, learned.policy)
+    policy = one_of(learned.policy, 0)
     return write_player(rollout_scenes(scenes, policy, jax.random.key(seed), greedy)[:most], path)
 
 

@@ -17,6 +17,7 @@ from jinja2 import Environment
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
+from mairl.core.stacked import one_of
 from mairl.games import make_game
 from mairl.games.tabular.game import TabularGame
 from mairl.games.tabular.reward import TabularReward
@@ -199,7 +200,7 @@ def reward_plots(evaluation, game: MarkovGame | None, learned: Learned) -> dict[
 def grid_maps(game: MarkovGame, learned: Learned, episodes: int = 64) -> list[tuple[str, np.ndarray]]:
     """True and recovered reward by the first agent's cell after the step, in games whose state has cells."""
     reward = learned.induced_reward or learned.reward
-    first = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, (learned.policy, reward))
+    first = one_of((learned.policy, reward), 0)
     from mairl.core.transition import observe
     from mairl.data.collect import play_episodes
     from mairl.networks.rewards import reward_of
@@ -253,7 +254,7 @@ def episode(game: MarkovGame | None, learned: Learned) -> dict[str, Any] | None:
     """One sampled episode of the first seed's policy: pictures and each step's true reward."""
     if game is None or not game.pure:
         return None
-    policy = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, learned.policy)
+    policy = one_of(learned.policy, 0)
     states, paid = episode_states(game, policy)
     count = jax.tree.leaves(states)[0].shape[0]
     keep = np.unique(np.linspace(0, count - 1, min(count, 120)).astype(int))

@@ -22,6 +22,7 @@ from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy
 from mairl.core.reward import Reward
 from mairl.core.spaces import Discrete
+from mairl.core.stacked import one_of
 from mairl.core.transition import Transition, observe
 from mairl.data.collect import play, reset, step_zeros
 from mairl.data.demonstrations import Demonstrations
@@ -70,13 +71,13 @@ def check_algorithm(
     states, results = train(keys[:2], data, untainted)
     _same((states, results), train(keys[:2], data, untainted), "two runs with one key differ")
     others, _ = train(keys[jnp.array([0, 2])], data, untainted)
-    _same(_seed(states, 0), _seed(others, 0), "a seed's state depends on the seeds beside it")
-    _need(not _equal(_seed(states, 0), _seed(states, 1)), "two keys gave the same state: keys are not used")
+    _same(one_of(states, 0), one_of(others, 0), "a seed's state depends on the seeds beside it")
+    _need(not _equal(one_of(states, 0), one_of(states, 1)), "two keys gave the same state: keys are not used")
     if not reads_reward:
         hidden = _without_reward(data)
         found = train(keys[:2], hidden, jnp.full((), jnp.nan, jnp.float32))
         _same((states, results), found, "the learner reads the true reward: with NaN in its place it learns otherwise")
-    learned = _seed(results, 0)
+    learned = one_of(results, 0)
     steps = _some_steps(game, data, key)
     check_policy(learned, game, steps, key)
     for name in ("reward", "shaped_reward", "induced_reward"):
@@ -277,10 +278,6 @@ def _some_steps(game: MarkovGame, data: Demonstrations | None, key: Key[Array, "
         return observe(game, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps))
 
     return some(key)
-
-
-def _seed(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, tree)
 
 
 def _data(x) -> Float[np.ndarray, "..."]:
