@@ -1,6 +1,8 @@
 """`mairl learn … --history` of PPO's recorded updates: from a recording to a run that can be evaluated."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,8 @@ from mairl.algorithms.explain_ppo import METHODS
 from mairl.algorithms.ppo_paid import FreeReward
 from mairl.cli import main
 from mairl.cli.learn_history import main as learn
+from mairl.cli.learn_ppo_history import explained as as_facts
+from mairl.cli.learn_ppo_history import untold_of_all
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.learned import Learned
 from mairl.data.learning_history import load_history, save_history
@@ -74,6 +78,19 @@ def test_the_run_is_held_against_the_truth(explained, capsys):
     page = (explained / "report.html").read_text()
     assert "weights of the features of rewards" in page
     assert "returns of agents trained on recovered rewards" in page
+
+
+def test_what_play_does_not_tell_is_said_of_all_features():
+    case: Any = SimpleNamespace(used=(0, 2), unused=(1,))
+    space = [[0.6], [0.8]]
+    np.testing.assert_allclose(untold_of_all(case, np.array(space)), [[0.6, 0], [0, 1], [0.8, 0]])
+    world: Any = SimpleNamespace(feature_names=lambda: ("a", "b", "c"), num_agents=1)
+    figures = {"kl_1b": [1.0], "kl_0": [2.0], "relative_residual": [0.1], "null_space": [space]}
+    facts = as_facts(world, case, figures)
+    assert facts["rank"] == [1]
+    assert np.shape(facts["null_space"]) == (1, 3, 2)
+    assert "b: the same in all recorded play" in facts["notes"][0]
+    assert "1 combination(s)" in facts["notes"][1]
 
 
 def test_a_reward_of_what_agents_see_and_do(spread, tmp_path, capsys):

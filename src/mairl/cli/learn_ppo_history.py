@@ -96,8 +96,8 @@ def explained(world: MarkovGame, case: Case, figures: dict[str, Any]) -> dict[st
     tied = [s.shape[1] - len(case.unused) for s in spaces]
     if any(tied):
         notes.append(
-            f"some features always come together in the recorded play: nothing tells what {max(tied)} combinations of "
-            "them are worth (null_space)"
+            "some features always come together in the recorded play: nothing tells what "
+            f"{max(tied)} combination(s) of them are worth (null_space)"
         )
     return {
         "weights": None,
