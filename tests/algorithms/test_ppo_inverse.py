@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mairl.algorithms.explain_ppo import deviation, linear, make_case, to_learn_from
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import designs, fit_gradients, fit_step, moved
 from mairl.algorithms.ppo_inverse import DAMPINGS, SCALES, deviations, invert_ppo, on_sphere, residuals, untold
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
 from mairl.algorithms.ppo_observations import observation_bases
+from mairl.algorithms.ppo_paid import LinearPayment
 from mairl.algorithms.ppo_record import ppo_record, record_ppo
 from mairl.algorithms.ppo_replay import as_weights, moves, observed_moves, parameters, products, stretches
 from mairl.algorithms.recorder import Recorder
@@ -204,6 +206,17 @@ def test_gaps_in_a_history_and_a_falling_rate(tmp_path):
     np.testing.assert_array_equal(found.critics[1], found.critics[2])
     assert np.abs(found.critics[0] - found.critics[1]).max() > 1e-3
     assert found.unknowns(np.array([0, 0, 1, 2, 3, 3])).shape == (6, 3, 25)
+
+
+def test_a_reward_with_a_scale_is_learned_from_as_it_is(record):
+    case, truth = make_case(LEARNER, record, [4], 0), linear(GAME.feature_weights())
+    unit, kept = to_learn_from(case, truth), to_learn_from(case, truth, has_scale=True)
+    assert isinstance(unit, LinearPayment)
+    assert isinstance(kept, LinearPayment)
+    assert case.unused == ()
+    np.testing.assert_allclose(kept.weights, truth.weights)
+    np.testing.assert_allclose(deviation(case, unit), 1.0, rtol=1e-5)
+    assert np.ptp(np.asarray(unit.weights / truth.weights)[0, :2]) < 1e-5
 
 
 def test_features_that_always_come_together_are_told_as_one(record):

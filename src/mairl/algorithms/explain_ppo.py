@@ -99,11 +99,13 @@ class Answer:
         payment: the recovered reward.
         predicted: the policies after the held-out updates, at the observations of their play.
         extra: further figures.
+        has_scale: the reward is in the learners' own units; else only its direction is told.
     """
 
     payment: Payment
     predicted: Distribution
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    has_scale: bool = False
 
 
 class ExplainsPPO(Protocol):
@@ -198,7 +200,7 @@ class ByReplay:
             "step_scale": found.step_scale.tolist(),
             "evaluations": found.evaluations,
         }
-        return Answer(linear(found.weights), self._predict(case, found), extra)
+        return Answer(linear(found.weights), self._predict(case, found), extra, has_scale=self.known != "play")
 
     def next_with(self, case: Case, true) -> Distribution:
         """See `ExplainsPPO`: how far the agents go is fitted, and their critics where they are not known."""
@@ -241,9 +243,10 @@ def linear(weights) -> LinearPayment:
     return LinearPayment(as_weights(weights))
 
 
-def to_learn_from(case: Case, payment: Payment) -> Payment:
-    """A payment of the record's features as one of all the game's, each agent's with deviation 1 in the fitted play."""
-    size = deviation(case, payment)
+def to_learn_from(case: Case, payment: Payment, *, has_scale: bool = False) -> Payment:
+    """A payment of the record's features as one of all the game's: with a scale as it is, else each agent's with
+    deviation 1 in the fitted play."""
+    size = np.ones(1) if has_scale else deviation(case, payment)
     weights = np.asarray(payment.weights, np.float64)  # type: ignore[attr-defined]
     unit = weights / np.where(size > 0, size, 1.0)[:, None]
     if isinstance(payment, FreePayment):

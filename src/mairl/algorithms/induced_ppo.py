@@ -27,7 +27,8 @@ def learn_from(
     """The joint policy that fresh agents end in.
 
     Args:
-        payment: with deviation 1: critics see what they were made for without a further scale.
+        payment: as critics shall see it: PPO's own scale of rewards is left out. Where only a reward's direction is
+            known, deviation 1.
         budget: environment steps, over which the learning rate falls.
         work: run folder of the training. Interrupted training goes on there; remove it when it is done.
         workers: processes that step a host game; see `fit`.

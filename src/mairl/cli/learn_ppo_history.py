@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.algorithms.explain import EXPLAINERS, Explains
-from mairl.algorithms.explain_ppo import METHODS, Case, make_case, to_learn_from
+from mairl.algorithms.explain_ppo import METHODS, Case, make_case, scaled, to_learn_from
 from mairl.algorithms.induced_ppo import last, learn_from
 from mairl.algorithms.ppo_paid import FreePayment, LinearPayment
 from mairl.algorithms.ppo_record import ppo_record
@@ -68,13 +68,16 @@ class PPOJob:
         start = time.perf_counter()
         answer = METHODS[self.name].explain(case)
         seconds = time.perf_counter() - start
-        payment = to_learn_from(case, answer.payment)
+        payment = to_learn_from(case, answer.payment, has_scale=answer.has_scale)
         facts = {**explained(self.world, case, predicted(case, answer)), "seconds": seconds, "induced": self.budget}
         if isinstance(payment, LinearPayment):
             facts["weights"] = np.asarray(payment.weights, np.float64).tolist()
         reward = payment.reward if isinstance(payment, FreePayment) else None
         if not self.budget:
             return Learned(last(case.record.after), reward), facts
+        if answer.has_scale:
+            # As PPO saw it: what its settings were made for.
+            payment = scaled(payment, np.full(self.world.num_agents, case.ppo.reward_scale))
         policy = learn_from(self.world, case.ppo, payment, self.budget, seed, work, progress=not self.quiet)
         return Learned(policy, reward), facts
 
