@@ -12,7 +12,7 @@ from mairl.algorithms.explain_ppo import deviation, linear, make_case, to_learn_
 from mairl.algorithms.fit import fit
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import designs, fit_gradients, fit_step, moved
-from mairl.algorithms.ppo_inverse import DAMPINGS, SCALES, deviations, invert_ppo, on_sphere, residuals, untold
+from mairl.algorithms.ppo_inverse import DAMPINGS, SCALES, as_told, deviations, invert_ppo, on_sphere, residuals, untold
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
 from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_paid import LinearPayment
@@ -228,6 +228,10 @@ def test_features_that_always_come_together_are_told_as_one(record):
         np.testing.assert_allclose(np.abs(space[:, 0]), [0.5**0.5, 0, 0, 0, 0, 0, 0.5**0.5], atol=1e-4)
         assert space[0, 0] * space[-1, 0] < 0
     assert [space.shape for space in untold(record)] == 3 * [(6, 0)]
+    # The least reward that pays the same: as much for the one as for the other, in deviations.
+    weights = np.tile([1.0, 0, 0, 0, 0, 0, 2.0], (3, 1))
+    np.testing.assert_allclose(as_told(twice, weights)[:, [0, 6]], [[3.5, 3.5 / 3]] * 3, rtol=1e-4)
+    np.testing.assert_allclose(as_told(record, weights[:, :6]), weights[:, :6])
 
 
 def test_what_cannot_be_told_is_refused(record):

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from mairl.algorithms.ma_lfl_approximate import improvement_reward, predict_improvement
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_gradients import Design, designs, fit_gradients, fit_step, moved
-from mairl.algorithms.ppo_inverse import PPOReward, invert_ppo, supposed_basis
+from mairl.algorithms.ppo_inverse import PPOReward, as_told, invert_ppo, supposed_basis
 from mairl.algorithms.ppo_inverse_cmaes import invert_ppo_cmaes
 from mairl.algorithms.ppo_observations import observation_bases
 from mairl.algorithms.ppo_paid import FreePayment, FreeReward, LinearPayment, Payment, seen_and_done
@@ -131,7 +131,8 @@ class ByGradients:
         table = self._table(case)
         found = fit_gradients(table[list(case.fitted)], case.seen)
         extra = {"relative_residual": found.relative_residual.tolist()}
-        return Answer(linear(found.weights), self._predict(case, table, found.weights), extra)
+        weights = as_told(case.seen, found.weights)
+        return Answer(linear(weights), self._predict(case, table, weights), extra)
 
     def next_with(self, case: Case, true) -> Distribution:
         """See `ExplainsPPO`: step sizes are fitted."""
@@ -160,11 +161,12 @@ class BySoftImprovement:
             actions = _actions(case.record) if isinstance(case.record.after, DiscretePolicy) else 0
             felt = np.asarray(_seen_and_done(basis, actions, case.record), np.float64)
         found = improvement_reward(case.seen, felt[list(case.fitted)], case.ppo.discount)
-        payment = linear(found.weights)
+        weights = found.weights if self.free else as_told(case.seen, found.weights)
+        payment = linear(weights)
         if self.free:
-            payment = FreePayment(FreeReward(basis, as_weights(found.weights), actions))
+            payment = FreePayment(FreeReward(basis, as_weights(weights), actions))
         extra = {"relative_residual": found.relative_residual.tolist()}
-        return Answer(payment, self._predict(case, np.einsum("stnak,ak->stna", felt, found.weights)), extra)
+        return Answer(payment, self._predict(case, np.einsum("stnak,ak->stna", felt, weights)), extra)
 
     def next_with(self, case: Case, true) -> Distribution:
         """See `ExplainsPPO`: temperatures are fitted."""
@@ -195,6 +197,7 @@ class ByReplay:
             found = invert_ppo(case.ppo, case.seen, np.asarray(start), self.known)
         else:
             found = invert_ppo_cmaes(case.ppo, case.seen, self.known, seed=case.seed)
+        found = dataclasses.replace(found, weights=as_told(case.seen, found.weights))
         extra = {
             "relative_residual": found.relative_residual.tolist(),
             "step_scale": found.step_scale.tolist(),

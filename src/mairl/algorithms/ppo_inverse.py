@@ -112,9 +112,7 @@ def invert_ppo(
     def tried(unknowns):
         return residuals(products(ppo, record, as_weights(of_steps(unknowns)), known, basis), free)
 
-    told = np.asarray(start, np.float64)
-    if not only_learner:
-        told = np.stack([project_out(w * spread, space) for w, space in zip(told, untold(record))]) / spread
+    told = np.asarray(start, np.float64) if only_learner else as_told(record, np.asarray(start, np.float64))
     guesses = [np.concatenate([told, np.zeros((agents, count * width))], axis=1)]
     if not (free and only_learner):
         guesses = [on_sphere(guesses[0], spread)]
@@ -198,6 +196,12 @@ def untold(record: PPORecord) -> tuple[Float[np.ndarray, "feature free"], ...]:
     felt = np.asarray(record.features, np.float64) / scale
     # Features are in single precision: what two of them differ by in rounding tells nothing.
     return tuple(null_space(felt[..., i, :][mask[..., i]], tolerance=1e-5) for i in range(felt.shape[-2]))
+
+
+def as_told(record: PPORecord, weights: Float[np.ndarray, "agent feature"]) -> Float[np.ndarray, "agent feature"]:
+    """The weights without their part in the null space: what the play does not tell is worth nothing."""
+    scale = deviations(record)
+    return np.stack([project_out(w * scale, space) for w, space in zip(weights, untold(record))]) / scale
 
 
 def on_sphere(unknowns, scale) -> Float[np.ndarray, "agent unknown"]:
