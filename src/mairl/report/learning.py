@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from mairl.report.plots import COLOURS, plain, to_svg
 
 LEAST = 1e-20
-"""Divergences below this are rounding: they are drawn as if they were this."""
+"""Divergences below this are rounding: they are drawn as a sliver on the axis."""
 
 
 def reward_map(table: Float[np.ndarray, "state *joint"], agents: int) -> tuple[np.ndarray, str, str]:
@@ -56,9 +56,10 @@ def divergence_bars(rows: list[tuple[str, dict[str, float | None]]]) -> str:
     shown = {"kl_0": "no change: KL(0)", "kl_1a": "true reward: KL(1a)", "kl_1b": "recovered: KL(1b)"}
     figure, axis = plt.subplots(figsize=(max(4.6, 1.15 * len(rows) + 2.2), 3.2), layout="constrained")
     values = [v for _, row in rows for v in row.values() if v is not None]
-    floor = max(LEAST, min(max(v, LEAST) for v in values)) / 10
+    floor = min((v for v in values if v > LEAST), default=LEAST) / 10
     for k, (name, label) in enumerate(shown.items()):
-        at = [(n, max(row[name] or 0.0, LEAST)) for n, (_, row) in enumerate(rows) if row.get(name) is not None]
+        drawn = [(n, row.get(name)) for n, (_, row) in enumerate(rows)]
+        at = [(n, v if v > LEAST else 1.3 * floor) for n, v in drawn if v is not None]
         if at:
             places = np.array([n for n, _ in at]) + (k - 1) * 0.27
             heights = np.array([v for _, v in at])
