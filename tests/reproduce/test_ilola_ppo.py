@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from mairl.cli import main
 from mairl.core.errors import Unsupported
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce import ilola_ppo, ilola_t2, ilola_t3
@@ -108,3 +109,11 @@ def test_t3_learns_from_the_truth_and_from_what_predicts_best():
 def test_the_posters_figures_stand_beside_ours():
     assert ilola_t2.published("t2", "i-lola") == {"kl_1a": 1.03e-6, "kl_1b": 1.09e-6}
     assert ilola_t2.published("t2", "logel") is None
+
+
+@pytest.mark.parametrize(("table", "module"), [("t2", ilola_t2), ("t3", ilola_t3)])
+def test_every_row_can_be_asked_for(table, module, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, table, lambda *_, methods, **__: asked.extend(methods) or [])
+    main(["reproduce", "ilola", "--table", table, "-o", str(tmp_path), "--algorithms", *ROWS])
+    assert asked == list(ROWS)

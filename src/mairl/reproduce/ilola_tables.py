@@ -13,6 +13,7 @@ from mairl.ops.learners import LEARNERS
 from mairl.reproduce import (
     ilola,
     ilola_figures,
+    ilola_ppo,
     ilola_single,
     ilola_t1,
     ilola_t1_sampled,
@@ -71,13 +72,13 @@ def _t1(asked: Asked) -> Rows:
 
 
 def _t2(asked: Asked) -> Rows:
-    methods = tuple(a for a in asked.only if a in ilola_t1.METHODS)
+    methods = tuple(a for a in asked.only if a in ilola_ppo.ROWS)
     rows = ilola_t2.t2(asked.out, seeds=asked.count(10), methods=methods, command=asked.command, quick=asked.quick)
     return {"t2": rows}, ["T2", *ilola_t2.markdown(rows)]
 
 
 def _t3(asked: Asked) -> Rows:
-    methods = tuple(a for a in asked.only if a in ilola_t1.METHODS)
+    methods = tuple(a for a in asked.only if a in ilola_ppo.ROWS)
     rows = ilola_t3.t3(asked.out, seeds=asked.count(3), methods=methods, command=asked.command, quick=asked.quick)
     return {"t3": rows}, ["T3", *ilola_t2.markdown(rows)]
 
