@@ -184,19 +184,19 @@ class ByReplay:
 
     Attributes:
         known: of what the history holds, all is used, or less, to see what it is worth (`ppo_replay`).
-        slopes: False: by CMA-ES.
+        cma_es: without slopes.
     """
 
     known: Known = "all"
-    slopes: bool = True
+    cma_es: bool = False
 
     def explain(self, case: Case) -> Answer:
         """See `ExplainsPPO`."""
-        if self.slopes:
+        if self.cma_es:
+            found = invert_ppo_cmaes(case.ppo, case.seen, self.known, seed=case.seed)
+        else:
             start = ByGradients("joint").explain(case).payment.weights  # type: ignore[attr-defined]
             found = invert_ppo(case.ppo, case.seen, np.asarray(start), self.known)
-        else:
-            found = invert_ppo_cmaes(case.ppo, case.seen, self.known, seed=case.seed)
         found = dataclasses.replace(found, weights=as_told(case.seen, found.weights))
         extra = {
             "relative_residual": found.relative_residual.tolist(),
@@ -226,7 +226,7 @@ METHODS: dict[str, ExplainsPPO] = {
     "logel": ByGradients("alone"),
     "i-logel": ByGradients("joint"),
     "i-lola": ByReplay(),
-    "i-lola-cmaes": ByReplay(slopes=False),
+    "i-lola-cmaes": ByReplay(cma_es=True),
 }
 """Id to method."""
 

@@ -23,8 +23,8 @@ SAMPLES = 16
 def predicted(case: Case, answer: Answer) -> dict[str, Any]:
     """Divergences of the policies after each held-out update from what was predicted: "kl_1b" with the recovered
     reward, "kl_0" if nothing changed, and "kl_1b_monte_carlo" of Box actions; and the "weights" of "features" (numbers
-    of the game's own) where the reward is linear in them, and each agent's "null_space", a basis `[feature, free]` of the
-    weights that the fitted play does not tell. The true reward is not read."""
+    of the game's own) where the reward is linear in them, and each agent's "null_space", a basis `[feature, free]` of
+    the weights that the fitted play does not tell. The true reward is not read."""
     same = spread_out(case.held_out, case.held_out.before.policy)
     result: dict[str, Any] = {
         "kl_1b": apart(case, answer.predicted).tolist(),
