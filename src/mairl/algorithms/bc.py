@@ -126,11 +126,7 @@ class BC(Algorithm):
         """
         net, log_std = params
         weight = steps.mask.astype(jnp.float32)
-        if key is None:
-            out = jax.vmap(net)(steps.obs)
-        else:
-            keys = jax.random.split(key, weight.shape[0])
-            out = jax.vmap(lambda obs, k: net(obs, key=k))(steps.obs, keys)
+        out = net.on_batch(steps.obs, key)
         if isinstance(space, Discrete):
             log_prob, entropy = categorical_terms(out, steps.actions, steps.action_mask, self.label_smoothing)
         else:

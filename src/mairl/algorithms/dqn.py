@@ -146,8 +146,8 @@ class DQN(Algorithm):
     def loss(self, critic: PerAgent, target: PerAgent, steps: Transition) -> tuple[Float[Array, ""], Metrics]:
         """The sum over agents of the mean Huber loss, of `[batch, ...]` steps with observations and rewards."""
         weight = steps.mask.astype(jnp.float32)
-        q = jax.vmap(take_action)(jax.vmap(critic)(steps.obs), steps.actions)
-        chosen = jnp.argmax(masked(jax.vmap(critic)(steps.next_obs), steps.next_action_mask), axis=-1)
+        q = jax.vmap(take_action)(critic.on_batch(steps.obs), steps.actions)
+        chosen = jnp.argmax(masked(critic.on_batch(steps.next_obs), steps.next_action_mask), axis=-1)
         after = jax.vmap(take_action)(jax.vmap(target)(steps.next_obs), chosen)
         over = steps.terminated | steps.truncated[:, None] if self.horizon_ends else steps.terminated
         reward = jnp.where(steps.mask, jnp.asarray(steps.reward), 0.0)

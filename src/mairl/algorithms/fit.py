@@ -2,7 +2,7 @@
 
     carry = init(key[seed])                                   vmap over seeds
     for chunk in chunks:                                      host: log, evaluate, select, checkpoint
-        for iteration in chunk:                               device: scan
+        for iteration in chunk:                               device: scan, for all seeds (on CPUs one after the other)
             rollout = play(game, behaviour(state))
             state, metrics = update(key, state, game, data, rollout)
 
@@ -27,7 +27,7 @@ from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm
 from mairl.algorithms.checkpoint import arrays_of, with_arrays
-from mairl.algorithms.device_loop import initial, metric_names, results, run_chunk, update_one
+from mairl.algorithms.device_loop import initial, metric_names, one_by_one, results, run_chunk, update_one
 from mairl.algorithms.host_loop import HostLoop, with_masks
 from mairl.algorithms.progress import Progress
 from mairl.algorithms.recorder import Recorder
@@ -186,6 +186,7 @@ def fit(
             "start them on their own, each with other seeds"
         )
     together = Together.of(collection) if apart == "games" else Together()
+    in_turn = apart == "seeds" and one_by_one()
     per_iteration = collection.size if collection is not None else 1
     iterations = max(1, math.ceil(budget / per_iteration))
     evaluations = min(evaluations, iterations)
@@ -240,7 +241,7 @@ def fit(
             else:
                 shared = (algorithm, *common, key_loop, together.copied(jnp.asarray(first)))
                 with together.context():
-                    carry, metrics = run_chunk(shared, carry, last - first, names, mesh)
+                    carry, metrics = run_chunk(shared, carry, last - first, names, mesh, in_turn=in_turn)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before

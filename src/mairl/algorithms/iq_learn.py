@@ -183,9 +183,9 @@ class IQLearn(Algorithm):
         both = expert if played is None else joined(expert, played)
 
         def value(obs, action_mask):
-            return soft_value(jax.vmap(critic)(obs), self.rationality, action_mask=action_mask)
+            return soft_value(critic.on_batch(obs), self.rationality, action_mask=action_mask)
 
-        row = jax.vmap(critic)(both.obs)
+        row = critic.on_batch(both.obs)
         after = jnp.where(both.terminated, 0.0, value(both.next_obs, both.next_action_mask))
         weight = both.mask.astype(row.dtype)
         from_expert = jnp.arange(weight.shape[0]) < expert.truncated.shape[0]
@@ -212,7 +212,7 @@ class IQLearn(Algorithm):
         )
         total = jnp.sum(losses)
         if clone is not None:
-            log_prob, _ = categorical_terms(jax.vmap(clone)(expert.obs), expert.actions, expert.action_mask, 0.0)
+            log_prob, _ = categorical_terms(clone.on_batch(expert.obs), expert.actions, expert.action_mask, 0.0)
             total = total - jnp.sum(weighted_mean(log_prob, expert.mask.astype(row.dtype)))
         return total, {"critic_loss": jnp.mean(losses), **{k: jnp.mean(v) for k, v in parts.items()}}
 

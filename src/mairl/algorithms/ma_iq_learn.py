@@ -230,7 +230,7 @@ class MAIQLearn(Algorithm):
         """
         both = expert if played is None else joined(expert, played)
         count = expert.truncated.shape[0]
-        row, next_row = jax.vmap(critic)(both.obs), jax.vmap(critic)(both.next_obs)
+        row, next_row = critic.on_batch(both.obs), critic.on_batch(both.next_obs)
         next_actions = both.actions
         if self.reading == "slice":
             policy = self._policy(critic, num_actions)
@@ -244,7 +244,7 @@ class MAIQLearn(Algorithm):
         after = jnp.where(both.terminated, 0.0, after)
         first = None
         if starts is not None:
-            first = self._value(jax.vmap(critic)(starts.obs), starts.actions, starts.action_mask, num_actions)
+            first = self._value(critic.on_batch(starts.obs), starts.actions, starts.action_mask, num_actions)
         weight = both.mask.astype(row.dtype)
         from_expert = jnp.arange(weight.shape[0]) < count
         flow = value_term(

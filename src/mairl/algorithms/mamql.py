@@ -271,7 +271,7 @@ class MAMQL(Algorithm):
             samples of V(s'), which are the recorded one twice if `next_value` is "one_sample". V is 0 after
             termination.
         """
-        q_row = jax.vmap(critic)(steps.obs)
+        q_row = critic.on_batch(steps.obs)
         q = jax.vmap(take_action)(q_row, steps.actions)
         value = soft_value(q_row, self.rationality, self.value_form, steps.action_mask)
         slow = critic if self.target_rate == 1.0 else jax.lax.stop_gradient(target)
@@ -292,7 +292,7 @@ class MAMQL(Algorithm):
         return q_row, q, value, recorded, first, second
 
     def _value(self, critic: PerAgent, obs, action_mask) -> Float[Array, "batch agent"]:
-        return soft_value(jax.vmap(critic)(obs), self.rationality, self.value_form, action_mask)
+        return soft_value(critic.on_batch(obs), self.rationality, self.value_form, action_mask)
 
     def _new_reward(self, game: MarkovGame, key) -> PerAgent:
         assert isinstance(game.action_space, Discrete)
@@ -315,7 +315,7 @@ class MAMQL(Algorithm):
                 steps.obs, steps.actions, steps.next_obs, steps.terminated
             )
         policy = jax.nn.softmax(masked(self.rationality * q_row, steps.action_mask))
-        table = jax.vmap(marginal_over_others)(jax.vmap(reward)(steps.obs), policy)
+        table = jax.vmap(marginal_over_others)(reward.on_batch(steps.obs), policy)
         return jax.vmap(take_action)(table, steps.actions)
 
     def _optimiser(self) -> optax.GradientTransformation:
