@@ -7,25 +7,20 @@ cache is for programs that several tests, or a test and the processes that it st
 the run, and each worker of pytest-xdist has its own, because JAX writes into it without a lock. Set either variable to
 choose for yourself, such as a cache that is kept.
 
-A program that was compiled stays in its process for good, in about ten memory mappings, of which Linux grants a process
-65,530: the whole suite in one process ends in a segmentation fault inside XLA. So programs go when there are many.
+A program that was compiled stays in its process, in about ten memory mappings, of which Linux grants a process 65,530:
+the whole suite in one process would end in a segmentation fault inside XLA. So programs go when there are many.
 """
 
-import gc
 import os
 import shutil
 import sys
 import tempfile
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
 LEVEL, FUSED = "--xla_backend_optimization_level", "--xla_cpu_use_fusion_emitters"
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-
-MANY = 20_000
-"""Memory mappings; one file of tests adds up to 10,000."""
 
 
 def pytest_configure(config):
@@ -48,7 +43,5 @@ def pytest_configure(config):
 def few_memory_mappings():
     """Drops all compiled programs after a file of tests that leaves many mappings behind."""
     yield
-    mappings = Path("/proc/self/maps")
-    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > MANY:
-        sys.modules["jax"].clear_caches()
-        gc.collect()
+    if "mairl.core.programs" in sys.modules:
+        sys.modules["mairl.core.programs"].drop_if_many()

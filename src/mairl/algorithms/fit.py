@@ -39,6 +39,7 @@ from mairl.algorithms.together import Together
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.host import HostGame
+from mairl.core.programs import drop_if_many
 from mairl.core.learned import Learned
 from mairl.core.stacked import one_of
 from mairl.data.demonstrations import Demonstrations
@@ -152,6 +153,7 @@ def fit(
     Raises:
         InvalidGame, InvalidData, Unsupported: what cannot work, before anything is compiled.
     """
+    drop_if_many()
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise Unsupported(f"seeds must be distinct and at least one, got {seeds}")
