@@ -39,8 +39,8 @@ from mairl.algorithms.together import Together
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.host import HostGame
-from mairl.core.programs import drop_if_many
 from mairl.core.learned import Learned
+from mairl.core.programs import drop_if_many
 from mairl.core.stacked import one_of
 from mairl.data.demonstrations import Demonstrations
 
