@@ -33,12 +33,13 @@ from mairl.reproduce.mamql import demonstrations_for, write_result
 GAME, SHARE, SEEDS, EPISODES = "gems-random", 0.35, 2, 500
 
 INVERSE_Q = [{"alpha": a, "learning_rate": r} for a in (1.0, 10.0, 100.0) for r in (3e-4, 1e-3)]
+# Fields that differ from the recipe's.
 ADVERSARIAL = [
     {},
     {"ppo.learning_rate": 3e-4},
     {"discriminator.learning_rate": 1e-3},
     {"discriminator.gradient_penalty": 1.0},
-    {"reward": "f"},
+    {"reward": "logit"},
     {"discriminator.updates": 16, "discriminator.gradient_penalty": 1.0},
 ]
 CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
@@ -91,8 +92,9 @@ def main() -> None:
             if any(r["algorithm"] == name and r["fields"] == fields for r in facts["rows"]):
                 continue
             row = measure(name, fields, options.demos)
-            facts["rows"].append(row)
-            facts.update(command="python experiments/mamql/tune.py", **provenance())
+            made = provenance()
+            facts["rows"].append(row | {key: made[key] for key in ("commit", "date")})
+            facts.update(command="python experiments/mamql/tune.py", **made)
             write_result(options.out, facts)
             print(f"{name} {fields}: {np.mean(row['sampled']):.2f} of {row['expert']:.2f}, {row['wall_s']:.0f} s")
 

@@ -25,12 +25,13 @@ from mairl.algorithms.together import split_games
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
-from mairl.core.policy import DiscretePolicy, Policy
+from mairl.core.policy import Policy, masked
 from mairl.core.spaces import Discrete
 from mairl.core.transition import observe
 from mairl.data.demonstrations import Demonstrations
 from mairl.networks.build import NetworkConfig, PerAgent, per_agent_network
 from mairl.networks.heads import CategoricalPolicy, GaussianPolicy
+from mairl.ops.clipped_normal import clipped_normal_log_prob
 from mairl.ops.policy_gradient import clipped_surrogate, normalise
 from mairl.ops.returns import gae
 
@@ -117,14 +118,14 @@ class PPO(Algorithm):
         assert rollout is not None
         assert rollout.reward is not None
         steps = observe(game, rollout)
-        value = over_steps(state.critic, steps.obs)
-        next_value = over_steps(state.critic, steps.next_obs)
+        value = on_steps(state.critic, steps.obs)[..., 0]
+        next_value = on_steps(state.critic, steps.next_obs)[..., 0]
         over = steps.terminated | steps.truncated[..., None]
         reward = jnp.where(steps.mask, self.reward_scale * rollout.reward, 0.0)
         advantage = gae(reward, value, next_value, steps.terminated, over, self.discount, self.trace, steps.mask)
         target = advantage + value
         weight = steps.mask.astype(jnp.float32)
-        old = jax.vmap(jax.vmap(state.policy.log_prob))(steps.obs, steps.actions, steps.action_mask)
+        old, _ = log_prob_and_entropy(state.policy, steps.obs, steps.actions, steps.action_mask)
         # Log-probabilities of agents that took no part may be -inf; they weigh nothing, but must not be NaN.
         old = jnp.where(steps.mask, old, 0.0)
         batch = (steps.obs, steps.actions, steps.action_mask, steps.mask, old, normalise(advantage, weight), target)
@@ -170,12 +171,10 @@ class PPO(Algorithm):
         def mean(x):
             return jnp.sum(jnp.where(mask, x, 0.0), axis=(0, 1)) / total
 
-        log_prob, entropy = jax.vmap(jax.vmap(log_prob_and_entropy, in_axes=(None, 0, 0, 0)), in_axes=(None, 0, 0, 0))(
-            policy, obs, actions, action_mask
-        )
+        log_prob, entropy = log_prob_and_entropy(policy, obs, actions, action_mask)
         log_prob = jnp.where(mask, log_prob, 0.0)
         policy_loss = mean(clipped_surrogate(log_prob, old_log_prob, advantage, self.clip))
-        value_loss = 0.5 * mean((over_steps(critic, obs) - target) ** 2)
+        value_loss = 0.5 * mean((on_steps(critic, obs)[..., 0] - target) ** 2)
         bonus = mean(entropy)
         metrics = {
             "policy_loss": jnp.mean(policy_loss),
@@ -211,21 +210,29 @@ class PPO(Algorithm):
         )
 
 
-def over_steps(critic: PerAgent, obs) -> Float[Array, "time env agent"]:
-    """V of observations `[time, env, agent, ...]`."""
-    return jax.vmap(jax.vmap(critic))(obs)[..., 0]
+def on_steps(net: PerAgent, obs) -> Float[Array, "time env agent out"]:
+    """Every agent's network on observations `[time, env, agent, ...]`."""
+    time, envs = jax.tree.leaves(obs)[0].shape[:2]
+    # Environments first: they may be spread over devices, and stay so as one axis with time.
+    flat = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(envs * time, *x.shape[2:]), obs)
+    out = net.on_batch(flat)
+    return jnp.swapaxes(out.reshape(envs, time, *out.shape[1:]), 0, 1)
 
 
-def log_prob_and_entropy(policy: Policy, obs, actions, action_mask) -> tuple[Array, Array]:
-    """Of one step's joint action: log-likelihood and entropy `[agent]`, in nats.
+def log_prob_and_entropy(
+    policy: Policy, obs, actions, action_mask
+) -> tuple[Float[Array, "time env agent"], Float[Array, "time env agent"]]:
+    """Of joint actions `[time, env, agent, ...]`: log-likelihood and entropy, in nats.
 
     A Gaussian's entropy is that of the unclipped normal.
     """
-    if isinstance(policy, DiscretePolicy):
-        log_probs = policy.log_probs(obs, action_mask)
-        chosen = jnp.take_along_axis(log_probs, actions[:, None], axis=-1)[:, 0]
+    assert isinstance(policy, CategoricalPolicy | GaussianPolicy)
+    out = on_steps(policy.net, obs)
+    if isinstance(policy, CategoricalPolicy):
+        log_probs = jax.nn.log_softmax(masked(out, action_mask), axis=-1)
+        chosen = jnp.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
         finite = jnp.where(jnp.isfinite(log_probs), log_probs, 0.0)
         return chosen, -jnp.sum(jnp.exp(log_probs) * finite, axis=-1)
-    assert isinstance(policy, GaussianPolicy)
+    log_prob = clipped_normal_log_prob(actions, out, policy.log_std, policy.low, policy.high)
     entropy = jnp.sum(policy.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
-    return policy.log_prob(obs, actions, action_mask), entropy
+    return log_prob, jnp.broadcast_to(entropy, log_prob.shape)

@@ -63,9 +63,10 @@ class FixedCritic(eqx.Module):
         """Arrays of `basis` are `[agent, ...]`."""
         return cls(_Held(basis, coefficients))
 
-    def __call__(self, obs: PyTree[Array]) -> Float[Array, "agent one"]:
-        """The values of one joint observation."""
-        return jax.vmap(lambda b, c, o: (b(o) @ c)[None])(self.held.basis, self.held.coefficients, obs)
+    def on_batch(self, obs: PyTree[Array], key=None) -> Float[Array, "batch agent one"]:
+        """The values of a batch of joint observations."""
+        value = jax.vmap(lambda b, c, o: (b(o) @ c)[None])
+        return jax.vmap(lambda o: value(self.held.basis, self.held.coefficients, o))(obs)
 
 
 def parameters(policy: Policy) -> Float[Array, "agent parameter"]:
