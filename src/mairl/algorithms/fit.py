@@ -126,8 +126,8 @@ def fit(
     Args:
         budget: environment steps per seed; for offline learners, gradient updates.
         seeds: how many (0 … n-1), or which. They are spread over this host's devices where their number allows. One
-            seed's result does not depend on others or on devices but for rounding (last bits at first, which long
-            training amplifies): the same bits need the same seeds and devices.
+            seed's result does not depend on the others on CPUs; elsewhere, and between devices, rounding differs (last
+            bits at first, which long training amplifies), so that the same bits need the same seeds and devices.
         evaluations: how often to evaluate, evenly spread; also how often metrics are written.
         episodes: played for each evaluation and seed with sampled actions (0: none, as when the game cannot be played).
         held_out: share of the episodes kept from learning to measure likelihood, or a recording to measure it on.

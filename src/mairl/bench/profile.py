@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mairl.algorithms.descent import apply
+from mairl.algorithms.device_loop import one_by_one
 from mairl.algorithms.mamql import MAMQL, State
 from mairl.bench.timing import measure
 from mairl.core.policy import UniformPolicy
@@ -88,8 +89,9 @@ def profile_mamql(name: str = "gems", seeds: int = 10) -> dict[str, Any]:
 
 
 def _seconds(function, inputs, keys) -> float:
-    """Median seconds of one call, of `REPEATS` in a loop; every seed by `vmap`."""
+    """Median seconds of one call, of `REPEATS` in a loop; seeds side by side or in turn, as training does it."""
     arrays, static = eqx.partition(inputs, eqx.is_array)
+    over_seeds = jax.lax.map if one_by_one() else (lambda f, x: jax.vmap(f)(x))
 
     @jax.jit
     def loop(keys, arrays):
@@ -97,10 +99,12 @@ def _seconds(function, inputs, keys) -> float:
             total, arrays = carry
             # What is added is 0, but the compiler cannot know: no round can be left out or done before the loop.
             arrays = jax.tree.map(lambda x: x + (0 * total).astype(x.dtype) if _floats(x) else x, arrays)
-            out = eqx.filter_vmap(lambda key, a: function(jax.random.fold_in(key, k), *eqx.combine(a, static)))(
-                keys, arrays
-            )
-            return total + sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(out) if _floats(x)), arrays
+
+            def one(given):
+                out = function(jax.random.fold_in(given[0], k), *eqx.combine(given[1], static))
+                return sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(out) if _floats(x))
+
+            return total + jnp.sum(over_seeds(one, (keys, arrays))), arrays
 
         return jax.lax.fori_loop(0, REPEATS, once, (jnp.zeros(()), arrays))[0]
 
