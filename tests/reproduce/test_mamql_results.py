@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mairl.algorithms.run_folder import write_rows
-from mairl.reproduce.mamql import markdown, merge_rows
+from mairl.cli import main
+from mairl.reproduce.mamql import FIGURE2_KEYS, markdown, merge_rows
 from mairl.reproduce.mamql_curves import curves, ratios, write_curves
 
 
@@ -37,6 +38,13 @@ def test_a_row_replaces_its_like_and_leaves_the_others(tmp_path):
     merge_rows(path, [row("mamql", "gems", 3.0), row("bc", "gems", 4.0)])
     found = [(r["game"], r["algorithm"], r["return_mean"]) for r in json.loads(path.read_text())]
     assert found == [("gems", "bc", 4.0), ("gems", "mamql", 3.0), ("overcooked", "bc", 2.0)]
+
+
+def test_points_of_figure_2_differ_by_their_recording(tmp_path):
+    path = tmp_path / "figure2.json"
+    merge_rows(path, [row("mamql", "gems", 1.0) | {"demo_steps": n} for n in (2_000, 500)], FIGURE2_KEYS)
+    merge_rows(path, [row("mamql", "gems", 2.0) | {"demo_steps": 500}], FIGURE2_KEYS)
+    assert [(r["demo_steps"], r["return_mean"]) for r in json.loads(path.read_text())] == [(500, 2.0), (2_000, 1.0)]
 
 
 def test_the_table_shows_published_numbers_beside_ours():
@@ -77,3 +85,19 @@ def test_series_outlive_their_runs(tmp_path):
     result = write_curves(tmp_path / "second")
     assert [s["algorithm"] for s in result["figure4"]] == ["bc", "mamql"]
     assert json.loads((tmp_path / "second" / "ratios.json").read_text())[0]["ratio"] == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--games", "coordination"), "no coordination in the tables; there are gems"),
+        (("--algorithms", "gail"), "no gail in the tables; there are bc"),
+        (("--figure", "5"), "figures 2, 3 and 4, not 5"),
+        (("--figure", "2", "--stochastic"), "--stochastic is for --table 1"),
+    ],
+)
+def test_what_the_paper_does_not_have_is_one_line(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "mamql", "-o", str(tmp_path / "results"), *arguments])
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "results").exists()

@@ -54,9 +54,16 @@ def main(argv: list[str]) -> None:
             return
         if table not in (None, "1", "2"):
             raise Unsupported(f"mamql has the tables 1 and 2, not {table}: ask for ilola, or for another table")
+        if figure not in (None, 2, 3, 4):
+            raise Unsupported(f"mamql has the figures 2, 3 and 4, not {figure}")
+        if stochastic and figure is not None:
+            raise Unsupported("figures are of the greedy expert: --stochastic is for --table 1")
         from mairl.reproduce import mamql
         from mairl.reproduce.mamql_curves import write_curves
 
+        for asked, known in ((algorithms, mamql.ALGORITHMS), (games, mamql.GAMES)):
+            if unknown := sorted(set(asked) - set(known)):
+                raise Unsupported(f"there is no {', '.join(unknown)} in the tables; there are {', '.join(known)}")
         chosen = {"algorithms": algorithms} if algorithms else {}
         chosen |= {"games": games} if games else {}
         result, lines = {}, []
@@ -65,10 +72,10 @@ def main(argv: list[str]) -> None:
             rows = mamql.table1(out, budget_name=budget, seeds=count, stochastic=stochastic, command=command, **chosen)
             result["table1"] = rows
             lines += mamql.markdown(rows)
-        if figure == 2 or (table is None and figure is None):
+        if figure == 2 or (table is None and figure is None and not stochastic):
             count = seeds if seeds is not None else (2 if budget == "quick" else 5)
             result["figure2"] = mamql.figure2(out, budget_name=budget, seeds=count, command=command, **chosen)
-        if figure in (3, 4) or (table is None and figure is None):
+        if figure in (3, 4) or (table is None and figure is None and not stochastic):
             result["curves"] = write_curves(out)
         mamql.write_pictures(out)
         lines.append(f"results: {out}")

@@ -36,6 +36,8 @@ from mairl.recipes import learner_recipe, load_expert
 
 GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5", "intersection")
 ALGORITHMS = ("bc", "iq-independent", "iq-ma-joint", "iq-ma-slice", "ma-airl", "mamql")
+ORDER = {"game": GAMES, "algorithm": ALGORITHMS}
+FIGURE2_KEYS = ("game", "algorithm", "demo_steps")
 DEMO_STEPS = {
     "gems": 20_000,
     "gems-random": 20_000,
@@ -309,7 +311,7 @@ def figure2(
                     algorithm, game, steps, folder=folder, seeds=seeds, budget=budget, stochastic=False, command=command
                 )
                 rows.append(table_row(run, expert, budget))
-                write_result(folder / "figure2.json", rows)
+                merge_rows(folder / "figure2.json", rows[-1:], FIGURE2_KEYS)
     return rows
 
 
@@ -321,7 +323,7 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         "| episodes to converge | paper's |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda r: (GAMES.index(r["game"]), ALGORITHMS.index(r["algorithm"]))):
+    for row in sorted(rows, key=lambda r: tuple(known.index(r[k]) for k, known in ORDER.items())):
         game = {"gems-random": "gems", "overcooked-cook5": "overcooked"}.get(row["game"], row["game"])
         name = "iq-ma" if row["algorithm"].startswith("iq-ma") else row["algorithm"]
         theirs = paper["return"][game].get(name)
@@ -349,12 +351,18 @@ def write_pictures(folder: Path) -> None:
     draw(folder)
 
 
-def merge_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Adds rows to a table, in place of those of the same algorithm and game: it grows over several commands."""
+def merge_rows(path: Path, rows: list[dict[str, Any]], keys: tuple[str, ...] = ("game", "algorithm")) -> None:
+    """Adds rows to a file, in place of those that are equal in all `keys`: it grows over several commands.
+
+    They are kept in the order of the paper's games and algorithms, then of further keys.
+    """
+
+    def place(row):
+        return tuple(ORDER[k].index(row[k]) if k in ORDER else row[k] for k in keys)
+
     known = json.loads(path.read_text()) if path.exists() else []
-    new = {(row["algorithm"], row["game"]) for row in rows}
-    merged = [row for row in known if (row["algorithm"], row["game"]) not in new] + rows
-    write_result(path, sorted(merged, key=lambda r: (GAMES.index(r["game"]), ALGORITHMS.index(r["algorithm"]))))
+    new = {place(row) for row in rows}
+    write_result(path, sorted([row for row in known if place(row) not in new] + rows, key=place))
 
 
 def write_result(path: Path, value: Any) -> None:
