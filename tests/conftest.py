@@ -1,8 +1,8 @@
 """What every test runs under: programs are compiled once, and a little less thoroughly.
 
-Most of a run's time is XLA's, and most of that goes into the last few per cent of speed of programs that run for
-milliseconds. LLVM's second level instead of its third compiles them in less time, from the same optimised HLO, and
-XLA's older way to write loops in about half of it (a flag of jaxlib 0.10: others may not know it). The
+Most of a run's time is XLA's, and most of that goes into the speed of programs that run for milliseconds. Without LLVM's
+optimisation (it is the same optimised HLO that it compiles) the whole takes about half of the time that its second level
+took, and XLA's older way to write loops compiles faster too (a flag of jaxlib 0.10: others may not know it). The
 cache is for programs that several tests, or a test and the processes that it starts, compile alike. It lives as long as
 the run, and each worker of pytest-xdist has its own, because JAX writes into it without a lock. Set either variable to
 choose for yourself, such as a cache that is kept.
@@ -27,7 +27,7 @@ def pytest_configure(config):
     """Before anything starts JAX. Every process that a test starts inherits both."""
     flags = os.environ.get("XLA_FLAGS", "")
     if LEVEL not in flags:
-        flags += f" {LEVEL}=2"
+        flags += f" {LEVEL}=0"
     if FUSED not in flags and version("jaxlib").startswith("0.10."):
         flags += f" {FUSED}=false"
     os.environ["XLA_FLAGS"] = flags.strip()
