@@ -203,21 +203,26 @@ def run_job(
 
 
 @eqx.filter_jit
-def _final_returns(policy, game, keys, episodes: int):
+def _final_returns(policy, game, keys, episodes: int, greedy: bool):
     def one(policy, key):
-        return jnp.mean(play_episodes(game, policy, key, episodes).returns, axis=0)
+        return jnp.mean(play_episodes(game, policy, key, episodes, greedy).returns, axis=0)
 
     return eqx.filter_vmap(one)(policy, keys)
 
 
 def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, Any]:
-    """One row of Table I (and II) from a finished run."""
+    """One row of Table I (and II) from a finished run: returns of sampled actions, and of the likeliest beside them."""
     facts = json.loads((run / "run.json").read_text())
     learned = Learned.load(run / "learned")
     seeds = facts["seeds"]
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32) + 10_000)
-    returns = np.asarray(_final_returns(learned.policy, make_game(facts["game"]), keys, budget.final_episodes))
+    game = make_game(facts["game"])
+    returns, greedy = (
+        np.asarray(_final_returns(learned.policy, game, keys, budget.final_episodes, likeliest))
+        for likeliest in (False, True)
+    )
     mean, (low, high) = mean_interval(returns.mean(1))
+    greedy_mean, greedy_interval = mean_interval(greedy.mean(1))
     rows = pq.read_table(run / "metrics.parquet").to_pylist()
     by_seed = [[r for r in rows if r["seed"] == s] for s in seeds]
     converged = [
@@ -244,6 +249,8 @@ def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, An
         "seeds_converged": len(reached),
         "return_per_seed": [float(v) for v in returns.mean(1)],
         "return_per_agent": [float(v) for v in returns.mean(0)],
+        "greedy_return_mean": greedy_mean,
+        "greedy_return_ci95": list(greedy_interval),
         "demo_steps": facts["demo_steps"],
         "commit": facts["commit"],
         "machine": facts["machine"],
@@ -319,9 +326,9 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     """Table I and II as Markdown, published numbers beside ours."""
     paper = published()
     lines = [
-        "| game | algorithm | seeds | return, mean per agent [95% CI] | share of expert | paper's return (share) "
-        "| episodes to converge | paper's |",
-        "|---|---|---|---|---|---|---|---|",
+        "| game | algorithm | seeds | return, mean per agent [95% CI] | likeliest actions | share of expert "
+        "| paper's return (share) | episodes to converge | paper's |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda r: tuple(known.index(r[k]) for k, known in ORDER.items())):
         game = {"gems-random": "gems", "overcooked-cook5": "overcooked"}.get(row["game"], row["game"])
@@ -331,9 +338,10 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         converged = row["episodes_to_converge"]
         low, high = row["return_ci95"] or (None, None)
         interval = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
-        share = row["share_of_expert"]
+        share, greedy = row["share_of_expert"], row.get("greedy_return_mean")
         lines.append(
             f"| {row['game']} | {row['algorithm']} | {row['seeds']} | {row['return_mean']:.2f}{interval} "
+            f"| {'–' if greedy is None else f'{greedy:.2f}'} "
             f"| {'–' if share is None else f'{share:.3f}'} | {theirs_share} "
             f"| {'–' if converged is None else f'{converged:,.0f}'} "
             f"| {paper['episodes_to_converge'][game].get(name, '–')} |"
