@@ -19,7 +19,7 @@ def demo(
     game: str = "gems",
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/demo"),
     steps: int = 20_000,
-    seeds: int = 2,
+    seeds: int | None = None,
     budget: int | None = None,
     overwrite: bool = False,
     json: bool = False,
@@ -33,8 +33,8 @@ def demo(
         game: a game with an expert that ships (see `mairl list`), or "driving".
         out: run folder; its report is OUT/report.html, the recording OUT-demos.
         steps: joint transitions to record (not of driving: all logs are).
-        seeds: how many.
-        budget: environment steps per seed (driving: 200 rounds of 16 updates).
+        seeds: how many: 4 if not given (driving: 2).
+        budget: environment steps per seed, 40,000 if not given (driving: 200 rounds of 16 updates).
         overwrite: replace an earlier demo.
         json: print one JSON object.
     """
@@ -57,12 +57,12 @@ def demo(
     begin = time.perf_counter()
     demos = out.with_name(out.name + "-demos")
     if game.partition(":")[0] == "driving":
-        emit_driving(game, out, demos, seeds, budget or 200, json, say)
+        emit_driving(game, out, demos, seeds or 2, budget or 200, json, say)
         return
-    budget = budget or 20_000
+    seeds, budget = seeds or 4, budget or 40_000
     say(f"1 of 3  recording {steps:,} steps of the expert that ships for {game}")
     record_expert(Expert(game=game, out=demos, steps=steps, overwrite=True))
-    say(f"2 of 3  learning with MAMQL, {seeds} seeds side by side, {budget:,} environment steps each")
+    say(f"2 of 3  learning with MAMQL, {seeds} seeds, {budget:,} environment steps each")
     shutil.rmtree(out.with_name(out.name + ".partial"), ignore_errors=True)
     algorithm, _ = learner_recipe("mamql", game, budget)
     options = Learn(demos=demos, out=out, game=game, seeds=seeds, evaluations=10, overwrite=True)
