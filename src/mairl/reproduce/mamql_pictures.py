@@ -58,21 +58,33 @@ def _figure2(rows: list[dict[str, Any]], path: Path) -> Path:
 
 def _curves(series: list[dict[str, Any]], label: str, path: Path, log: bool) -> Path:
     games = list(dict.fromkeys(s["game"] for s in series))
-    figure, axes = plt.subplots(1, len(games), figsize=(3.8 * len(games), 3.4), squeeze=False, layout="constrained")
-    for axis, game in zip(axes[0], games):
+    columns = min(3, len(games))
+    rows = -(-len(games) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.8 * columns, 3.1 * rows + 0.4), squeeze=False, layout="constrained"
+    )
+    drawn = {}
+    for axis, game in zip(axes.flat, games):
         for line in (s for s in series if s["game"] == game):
             x = [p["episodes"] or p["updates"] for p in line["points"]]
             colour = COLOURS.get(line["algorithm"])
             style = "--" if line["algorithm"] == "bc" else "-"
-            axis.plot(x, [p["mean"] for p in line["points"]], style, color=colour, label=line["algorithm"])
+            (drawn[line["algorithm"]],) = axis.plot(x, [p["mean"] for p in line["points"]], style, color=colour)
             if all(p["ci95"] and p["ci95"][0] is not None for p in line["points"]):
                 low, high = zip(*[p["ci95"] for p in line["points"]])
                 axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-        axis.set(title=game, xlabel="episodes of play (bc: updates)")
+        # Learners need tens of episodes or a hundred thousand.
+        axis.set(title=game, xlabel="episodes of play (bc: updates)", xscale="log")
         if log:
             axis.set_yscale("log")
-    axes[0][0].set_ylabel(label)
-    axes[0][0].legend(frameon=False, fontsize=8)
+        else:
+            axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
+    for axis in axes.flat[len(games) :]:
+        axis.set_axis_off()
+    for axis in axes[:, 0]:
+        axis.set_ylabel(label)
+    named = [name for name in COLOURS if name in drawn]
+    figure.legend([drawn[n] for n in named], named, loc="outside upper center", ncols=len(named), frameon=False)
     return _save(figure, path)
 
 
