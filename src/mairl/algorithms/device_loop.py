@@ -101,7 +101,7 @@ def one_by_one() -> bool:
     """Whether a device trains its seeds one after the other rather than side by side.
 
     On a CPU yes: one seed's activations stay in a core's cache and its matrix products are large enough. Side by side
-    ten seeds of MAMQL took 1.2 (two agents) to 1.7 times (four) as long, and a seed's last bits depended on the others.
+    ten seeds of MAMQL took 1.3 times as long, and a seed's last bits depended on the others.
     """
     return jax.default_backend() == "cpu"
 
