@@ -91,7 +91,7 @@ class PerAgent(eqx.Module):
         return eqx.filter_vmap(lambda n, x, k: n(*x, key=k), in_axes=(axis, 0, 0))(self.net, inputs, keys)
 
     def on_batch(self, obs: PyTree[Array], key: Key[Array, ""] | None = None) -> Float[Array, "batch agent out"]:
-        """The same as `jax.vmap(self)` on observations with leaves `[batch, agent, ...]`, trained in half the time.
+        """The same as `jax.vmap(self)` on observations with leaves `[batch, agent, ...]`, with cheaper gradients.
 
         Gradients of weights are sums over the batch. With the agents outside of it, or in it where all share one
         network, each is one matrix product; with the batch outside XLA transposes and copies the operands first.
