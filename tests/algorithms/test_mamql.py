@@ -1,5 +1,7 @@
 """MAMQL: its equations by hand, its gradients, and what it must and cannot recover."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -172,6 +174,26 @@ def test_recovers_the_policies_and_a_reward_that_explains_them(world, options):
         ]
         found, wanted = np.array(per_pair).T
         assert np.corrcoef(found, wanted)[0, 1] > 0.97
+
+
+def test_calibration_undoes_the_softness_that_phi_adds(world):
+    """With a small α rewards are held small and policies soft: the scale that the reward already has brings both
+    nearer to the expert's. It changes neither the play nor the reward."""
+    game, _, expert, data = world
+    plain = MAMQL(rationality=3.0, anneal=100, alpha=0.3, **FAST)
+    budget = 100 * plain.collection(game).size
+    found = {}
+    for calibrated in (False, True):
+        algorithm = dataclasses.replace(plain, calibrated=calibrated)
+        result = fit(algorithm, game, data, budget=budget, evaluations=1, episodes=0, select="last")
+        found[calibrated] = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, result.learned)
+    steps = data.transition(jnp.arange(data.num_steps))
+    weight = jnp.bincount(steps.state.index, length=game.num_states) / data.num_steps
+    assert found[True].policy.sharpness.min() > 1.0
+    assert kl(expert, found[True].policy, game, weight) < 0.5 * kl(expert, found[False].policy, game, weight)
+    seen = observe(game, steps)
+    rewards = [jax.vmap(found[c].induced_reward)(seen.obs, seen.actions, seen.next_obs, seen.terminated) for c in found]
+    np.testing.assert_array_equal(*rewards)
 
 
 @pytest.mark.parametrize(

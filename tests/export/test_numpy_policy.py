@@ -28,7 +28,8 @@ CASES = {
 def test_logits_agree(tmp_path, name):
     game_name, config = CASES[name]
     game = make_game(game_name)
-    policy = BoltzmannPolicy(per_agent_network(game, game.action_space.n, config, jax.random.key(0)), 2.0)
+    net = per_agent_network(game, game.action_space.n, config, jax.random.key(0))
+    policy = BoltzmannPolicy(net, 2.0, jnp.linspace(0.5, 3.0, game.num_agents))
     export_numpy(policy, tmp_path / "out", game.num_agents)
     exported = load_numpy(tmp_path / "out")
     state, obs = game.reset(jax.random.key(1))

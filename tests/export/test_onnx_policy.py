@@ -58,7 +58,7 @@ def run(path, obs):
 @pytest.mark.parametrize("kind", SEEN)
 def test_logits_agree(tmp_path, kind, shared):
     seen = SEEN[kind]
-    policy = BoltzmannPolicy(network(seen, 5, shared), 2.0)
+    policy = BoltzmannPolicy(network(seen, 5, shared), 2.0, jnp.linspace(0.5, 3.0, A))
     export_onnx(policy, tmp_path / "policy.onnx", A, seen)
     for batch in (1, 6):
         obs = observations(seen, np.random.default_rng(batch), batch)

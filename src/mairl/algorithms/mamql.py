@@ -103,6 +103,9 @@ class MAMQL(Algorithm):
         num_envs, num_steps: play per iteration.
         buffer: steps of play kept; rounded down to whole rollouts.
         offline: learn from the recording alone, without playing.
+        calibrated: the learned policy is softmax(λ e^s Q̄) with each agent's fitted log scale s, as its reward is
+            scaled by e^s; else softmax(λ Q̄), which also plays and learns. Temperature scaling (Guo et al. 2017): the
+            softness that φ adds goes.
         critic_network, reward_network: sizes.
     """
 
@@ -129,6 +132,7 @@ class MAMQL(Algorithm):
     num_steps: int = eqx.field(static=True, default=8)
     buffer: int = eqx.field(static=True, default=16_384)
     offline: bool = eqx.field(static=True, default=False)
+    calibrated: bool = eqx.field(static=True, default=False)
     critic_network: NetworkConfig = eqx.field(static=True, default=NetworkConfig())
     reward_network: NetworkConfig = eqx.field(static=True, default=NetworkConfig(width=64))
 
@@ -192,12 +196,14 @@ class MAMQL(Algorithm):
         """The Boltzmann policies; the joint reward of Eq. 9, its mean over the others (induced), and the critic's own
         one-sample reward (shaped)."""
         critic, scale = state.learnt.critic, jnp.exp(state.learnt.log_scale)
-        policy = BoltzmannPolicy(critic, self.rationality)
+        # Eq. 7 holds under the policy that plays, calibrated or not.
+        playing = BoltzmannPolicy(critic, self.rationality)
+        policy = BoltzmannPolicy(critic, self.rationality, scale) if self.calibrated else playing
         implicit = ImplicitReward(critic, scale, self.rationality, self.discount, self.value_form)
         if self.reward_fit == "regress":
             return Learned(policy, VectorJointReward(state.learnt.reward, state.num_actions, scale), implicit)
         joint = JointReward(state.learnt.reward, state.num_actions, scale)
-        return Learned(policy, joint, implicit, InducedReward(joint, policy))
+        return Learned(policy, joint, implicit, InducedReward(joint, playing))
 
     def loss(
         self,

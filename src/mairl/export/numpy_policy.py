@@ -49,11 +49,13 @@ def describe(policy: Policy | Learned, agents: int) -> tuple[dict[str, Any], dic
     """
     policy = policy.policy if isinstance(policy, Learned) else policy
     arrays: dict[str, np.ndarray] = {}
-    spec: dict[str, Any] = {"agents": agents, "scale": 1.0}
+    spec: dict[str, Any] = {"agents": agents, "scale": [1.0] * agents}
     if isinstance(policy, CategoricalPolicy):
         net, spec["head"] = policy.net, "categorical"
     elif isinstance(policy, BoltzmannPolicy):
-        net, spec["head"], spec["scale"] = policy.critic, "categorical", policy.rationality
+        net, spec["head"] = policy.critic, "categorical"
+        sharpness = np.ones(agents) if policy.sharpness is None else np.asarray(policy.sharpness, float)
+        spec["scale"] = [policy.rationality * float(s) for s in sharpness]
     elif isinstance(policy, GaussianPolicy):
         net, spec["head"] = policy.net, "gaussian"
         spec |= {"low": policy.low, "high": policy.high}

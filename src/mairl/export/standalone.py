@@ -84,7 +84,7 @@ class Policy:
                 self.arrays if self.spec["shared"] else {k: v[agent] for k, v in self.arrays.items() if k != "log_std"}
             )
             rows.append(network(self.spec["net"], own, pick(obs, agent)))
-        return self.spec["scale"] * np.stack(rows)
+        return np.reshape(self.spec["scale"], (-1, 1)) * np.stack(rows)
 
     def __call__(self, obs, generator=None, action_mask=None):
         """The joint action: the mode, or a draw if a NumPy generator is given."""

@@ -23,14 +23,17 @@ class CategoricalPolicy(DiscretePolicy):
 
 
 class BoltzmannPolicy(DiscretePolicy):
-    """softmax(λ Q(obs, ·)) for each agent: Eq. 3 of the MAMQL paper. `rationality` is λ, in 1 / units of reward."""
+    """softmax(λ Q(obs, ·)) for each agent: Eq. 3 of the MAMQL paper. `rationality` is λ, in 1 / units of reward;
+    `sharpness`, if given, is a factor of it for each agent."""
 
     critic: PerAgent
     rationality: float = eqx.field(static=True)
+    sharpness: Float[Array, " agent"] | None = None
 
     def logits(self, obs: PyTree[Array]) -> Float[Array, "agent action"]:
         """See `DiscretePolicy.logits`."""
-        return self.rationality * self.critic(obs)
+        logits = self.rationality * self.critic(obs)
+        return logits if self.sharpness is None else self.sharpness[:, None] * logits
 
 
 class GaussianPolicy(Policy):

@@ -20,13 +20,12 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "iq-independent": {"alpha": 10.0, "learning_rate": 1e-3, "updates": UPDATES},
     "iq-ma-joint": {"alpha": 100.0, "learning_rate": 1e-3, "updates": UPDATES},
     "iq-ma-slice": {"alpha": 10.0, "learning_rate": 3e-4, "updates": UPDATES},
-    "mamql": {"alpha": 100.0, "learning_rate": 1e-3, "updates": UPDATES},
+    "mamql": {"alpha": 100.0, "learning_rate": 1e-3, "updates": UPDATES, "calibrated": True},
     "ma-airl": {"reward": "f"},
     "airl": {"reward": "f"},
 }
 """Algorithm id to fields that differ from its defaults, in every game: the best of six configurations each when
-they were last compared (`experiments/mamql/tune.py` compares them again; its table is not kept here yet). AIRL's is
-MA-AIRL's."""
+they were compared (`experiments/mamql/tune.py`). AIRL's is MA-AIRL's."""
 
 DEFAULT_BUDGET = {"bc": 1_500, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
 """Environment steps (bc: rounds of 16 updates) where no recipe says otherwise; 100,000 for what is not named."""
