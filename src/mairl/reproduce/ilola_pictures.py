@@ -15,19 +15,22 @@ from mairl.games.tabular.ma_lfl_grid import ma_lfl_grid
 from mairl.ops.linear_game import LinearGame
 from mairl.report import learning
 from mairl.reproduce.ilola import TEMPERATURE
-from mairl.reproduce.ilola_t1 import FITTED
+from mairl.reproduce.ilola_ppo import TRUE
+from mairl.reproduce.ilola_t1 import FITTED, t1_name
 
 
 def write_pictures(folder: Path) -> list[Path]:
     """Draws every picture whose table lies in `folder`; returns what was written, SVG files."""
     drawn: dict[str, str] = {}
-    for reward, name in (("disjoint", "t1"), ("joint", "t1_joint")):
-        if rows := _rows(folder, name):
+    for reward in ("disjoint", "joint"):
+        name = t1_name(reward, "exact")
+        if rows := _rows(folder, name) + _rows(folder, t1_name(reward, "sampled")):
             drawn[f"{name}_divergences"] = divergences(rows)
             drawn[f"{name}_induced_returns"] = returns(rows)
             drawn[f"{name}_rewards"] = rewards(reward)
     for name in ("t2", "t3"):
-        if rows := _rows(folder, name):
+        # The last row is the upper bound.
+        if rows := sorted(_rows(folder, name) + _rows(folder, f"{name}_less"), key=lambda r: r["method"] == TRUE):
             drawn[f"{name}_divergences"] = divergences(rows)
             if learned_from := [r for r in rows if r["induced_per_seed"] is not None]:
                 drawn[f"{name}_induced_returns"] = returns(learned_from, learners="fresh" if name == "t2" else "ppo")

@@ -6,6 +6,7 @@ KL(1a) is that of the policies that a method predicts with the true reward, KL(1
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from mairl.algorithms.explain_ppo import (
 from mairl.algorithms.ppo_paid import Payment
 from mairl.core.game import MarkovGame
 from mairl.metrics.explained_ppo import against_truth, predicted
+from mairl.reproduce.ilola import add_rows
 
 TRUE = "true-reward"
 LESS: dict[str, ExplainsPPO] = {"i-lola-critic": ByReplay("critic"), "i-lola-play": ByReplay("play")}
@@ -30,6 +32,15 @@ LESS: dict[str, ExplainsPPO] = {"i-lola-critic": ByReplay("critic"), "i-lola-pla
 
 ROWS: dict[str, ExplainsPPO] = {**METHODS, **LESS, TRUE: METHODS["i-lola"]}
 """The last is the upper bound: nothing is recovered, updates are predicted as `i-lola` does."""
+
+
+def grow(folder: Path, table: str, rows: list[dict[str, Any]]) -> None:
+    """Adds rows to their table; those that know less are a table of their own (`t2_less.json`)."""
+    order = list(ROWS)
+    for name, less in ((table, False), (f"{table}_less", True)):
+        mine = [row for row in rows if (row["method"] in LESS) == less]
+        if mine:
+            add_rows(folder / f"{name}.json", mine, lambda row: order.index(row["method"]))
 
 
 def true_weights(game: MarkovGame, case: Case) -> Float[np.ndarray, "agent feature"]:

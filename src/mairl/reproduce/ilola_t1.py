@@ -106,7 +106,7 @@ def measure(case: Case, name: str) -> dict[str, Any]:
 def t1(
     folder: Path, *, seeds: int, reward: str = "disjoint", methods: tuple[str, ...] = (), command: str = ""
 ) -> list[dict[str, Any]]:
-    """Grows `t1.json` (or `t1_joint.json`), one row a method, written as soon as it is known."""
+    """Grows `t1.json` (of the joint reward `t1_joint.json`), one row a method, written as soon as it is known."""
     cases = [make_case(reward, seed) for seed in range(seeds)]
     expert, random = yardsticks(reward, seeds)
     rows = []
@@ -125,10 +125,17 @@ def yardsticks(reward: str, seeds: int) -> tuple[float, float]:
 
 
 def grow(folder: Path, reward: str, rows: list[dict[str, Any]]) -> None:
-    """Adds rows to their table, exact ones first."""
+    """Adds rows of one protocol to their table: a file holds one row a method."""
     order = list(METHODS)
-    name = "t1.json" if reward == "disjoint" else f"t1_{reward}.json"
-    add_rows(folder / name, rows, lambda row: (PROTOCOLS.index(row["protocol"]), order.index(row["method"])))
+    for protocol in PROTOCOLS:
+        mine = [row for row in rows if row["protocol"] == protocol]
+        if mine:
+            add_rows(folder / f"{t1_name(reward, protocol)}.json", mine, lambda row: order.index(row["method"]))
+
+
+def t1_name(reward: str, protocol: str) -> str:
+    """Of the table of one reward and protocol."""
+    return "t1" + ("" if reward == "disjoint" else f"_{reward}") + ("" if protocol == "exact" else f"_{protocol}")
 
 
 PROTOCOLS = ("exact", "sampled")

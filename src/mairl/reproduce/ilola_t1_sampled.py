@@ -71,7 +71,7 @@ def t1_sampled(
     steps: int = STEPS,
     command: str = "",
 ) -> list[dict[str, Any]]:
-    """Grows `t1.json` (or `t1_joint.json`) by the rows of the sampled protocol."""
+    """Grows `t1_sampled.json` (of the joint reward `t1_joint_sampled.json`), one row a method."""
     chosen = tuple(m for m in methods or TIES if m in TIES)
     if not chosen:
         return []

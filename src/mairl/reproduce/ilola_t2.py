@@ -30,8 +30,8 @@ from mairl.data.collect import play, play_episodes, reset
 from mairl.games.simple_spread.game import SimpleSpread
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill
 from mairl.networks.build import NetworkConfig
-from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import ROWS, measure, true_weights
+from mairl.reproduce.ilola import where
+from mairl.reproduce.ilola_ppo import ROWS, grow, measure, true_weights
 
 LEARNER = PPO(
     num_envs=32,
@@ -117,7 +117,7 @@ def t2(
     command: str = "",
     quick: bool = False,
 ) -> list[dict[str, Any]]:
-    """Grows `t2.json`, one row a method, written as soon as it is known.
+    """Grows `t2.json` (`t2_less.json`), one row a method, written as soon as it is known.
 
     What each seed gave lies in `runs/t2`, and is not computed again by a command with the same settings.
 
@@ -148,7 +148,7 @@ def t2(
             experts = trained(LEARNER, game, paid, [2000 + case.seed for case in cases], updates)
             expert = interquartile_mean(true_returns(game, experts, EPISODES))[0]
         rows.append({**row("t2", method, runs, earned, expert, random), "command": command, **settings, **where()})
-        add_rows(folder / "t2.json", rows, lambda r: order.index(r["method"]))
+        grow(folder, "t2", rows)
     return sorted(rows, key=lambda r: order.index(r["method"]))
 
 

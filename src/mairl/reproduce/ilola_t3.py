@@ -32,8 +32,8 @@ from mairl.games.multiwalker import displacement
 from mairl.metrics.learning import interquartile_mean
 from mairl.metrics.play import play_whole
 from mairl.recipes.recording import record_learning
-from mairl.reproduce.ilola import add_rows, where
-from mairl.reproduce.ilola_ppo import ROWS, TRUE, true_weights
+from mairl.reproduce.ilola import where
+from mairl.reproduce.ilola_ppo import ROWS, TRUE, grow, true_weights
 from mairl.reproduce.ilola_t2 import kept, row
 
 SNAPSHOTS, STRETCH = 20, 4
@@ -54,7 +54,8 @@ def t3(
     game: str = "multiwalker",
     workers: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Grows `t3.json`: first each method's predictions, then the induced returns of those that are learned from.
+    """Grows `t3.json` (`t3_less.json`): first each method's predictions, then the induced returns of those that are
+    learned from.
 
     Args:
         methods: names in `ROWS`; default: all but those that know more than an observer. Those that predict best
@@ -83,7 +84,7 @@ def t3(
 
     def write():
         known = [{**rows[m], "displacement": rows[m].get("displacement"), **facts, **where()} for m in chosen]
-        add_rows(folder / "t3.json", known, lambda r: order.index(r["method"]))
+        grow(folder, "t3", known)
         return known
 
     written = write()
