@@ -62,6 +62,21 @@ def test_one_seed_of_a_stack(tmp_path, allowed):
         load_module(tmp_path, "thing", Kept, seed=2)
 
 
+def test_a_field_that_came_later_takes_its_default(tmp_path, allowed):
+    """What older versions saved stays readable; a field without a default, or one that is gone, is refused."""
+    save_module(kept(), tmp_path, "thing")
+    path = tmp_path / "thing.json"
+    tree = json.loads(path.read_text())
+    fields = tree["fields"]
+    del fields["number"]
+    path.write_text(json.dumps(tree))
+    assert eqx.tree_equal(load_module(tmp_path, "thing", Kept), kept())
+    for wrong in ({**fields, "gone": 1}, {k: v for k, v in fields.items() if k != "many"}):
+        path.write_text(json.dumps({**tree, "fields": wrong}))
+        with pytest.raises(InvalidData, match="other fields.*(gone|many)"):
+            load_module(tmp_path, "thing", Kept)
+
+
 def test_other_packages_are_refused_until_they_are_allowed(tmp_path):
     save_module(kept(), tmp_path, "thing")
     with pytest.raises(InvalidData, match="not allowed"):

@@ -113,9 +113,14 @@ def decode(tree: Any, arrays: dict[str, np.ndarray], leaf=jnp.asarray) -> Any:
     if not dataclasses.is_dataclass(cls):
         raise ValueError(f"{tree['class']} is not a module")
     module: Any = object.__new__(cls)  # type: ignore[arg-type]
+    # A field that came later has a default that means what was meant before.
+    later = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
     names = {f.name for f in dataclasses.fields(cls)}
-    if names != set(tree["fields"]):
-        raise ValueError(f"{qualname} has other fields than when it was saved: {sorted(names ^ set(tree['fields']))}")
+    changed = {name for name in names ^ set(tree["fields"]) if name not in later or name not in names}
+    if changed:
+        raise ValueError(f"{qualname} has other fields than when it was saved: {sorted(changed)}")
+    for name, value in later.items():
+        object.__setattr__(module, name, value)
     for name, value in tree["fields"].items():
         object.__setattr__(module, name, decode(value, arrays, leaf))
     return module
