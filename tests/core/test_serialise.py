@@ -67,12 +67,12 @@ def test_a_field_that_came_later_takes_its_default(tmp_path, allowed):
     save_module(kept(), tmp_path, "thing")
     path = tmp_path / "thing.json"
     tree = json.loads(path.read_text())
-    fields = tree["fields"]
+    fields = tree["tree"]["fields"]
     del fields["number"]
     path.write_text(json.dumps(tree))
     assert eqx.tree_equal(load_module(tmp_path, "thing", Kept), kept())
     for wrong in ({**fields, "gone": 1}, {k: v for k, v in fields.items() if k != "many"}):
-        path.write_text(json.dumps({**tree, "fields": wrong}))
+        path.write_text(json.dumps({"tree": {**tree["tree"], "fields": wrong}}))
         with pytest.raises(InvalidData, match="other fields.*(gone|many)"):
             load_module(tmp_path, "thing", Kept)
 
