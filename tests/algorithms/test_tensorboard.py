@@ -28,7 +28,7 @@ def rows_at(step):
 
 
 def test_each_evaluation_is_there_at_once(tmp_path):
-    run = RunFolder(tmp_path / "run", resume=False, overwrite=False)
+    run = RunFolder(tmp_path / "run", {}, resume=False, overwrite=False)
     for chunk, step in enumerate((10, 20)):
         run.write_chunk(chunk, rows_at(step), None)
         live = scalars(run.partial / "tensorboard")

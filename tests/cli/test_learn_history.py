@@ -117,7 +117,7 @@ def test_an_interrupted_run_goes_on(dilemma, tmp_path, capsys, monkeypatch):
     assert not run.exists()
     with pytest.raises(InvalidData, match="unfinished run: go on with --resume"):
         learn("i-logel", arguments)
-    with pytest.raises(InvalidData, match="made with other options"):
+    with pytest.raises(InvalidData, match="ask for the same"):
         learn("i-logel", [*arguments, "--resume", "--held-out", "1"])
     learn("i-logel", [*arguments, "--resume"])
     assert calls == [0, 1, 1], "the first seed was kept"

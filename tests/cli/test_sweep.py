@@ -40,6 +40,11 @@ def test_ranks_and_goes_on(demos, tmp_path, capsys):
     assert len(before) == 2
     main(call)
     assert {p: p.stat().st_mtime_ns for p in before} == before
+    # What was learned with another budget is not taken for it.
+    capsys.readouterr()
+    main([*call[:-1], "--budget", "41", "--json"])
+    errors = [r["error"] for r in json.loads(capsys.readouterr().out)["rows"]]
+    assert all("has budget 40, not 41" in error for error in errors)
 
 
 def test_settings():

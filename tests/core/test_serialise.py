@@ -73,7 +73,7 @@ def test_a_field_that_came_later_takes_its_default(tmp_path, allowed):
     assert eqx.tree_equal(load_module(tmp_path, "thing", Kept), kept())
     for wrong in ({**fields, "gone": 1}, {k: v for k, v in fields.items() if k != "many"}):
         path.write_text(json.dumps({"tree": {**tree["tree"], "fields": wrong}}))
-        with pytest.raises(InvalidData, match="other fields.*(gone|many)"):
+        with pytest.raises(InvalidData, match=r"other fields.*(gone|many)"):
             load_module(tmp_path, "thing", Kept)
 
 

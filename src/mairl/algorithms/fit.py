@@ -31,9 +31,10 @@ from mairl.algorithms.device_loop import initial, metric_names, one_by_one, resu
 from mairl.algorithms.host_loop import HostLoop, with_masks
 from mairl.algorithms.progress import Progress
 from mairl.algorithms.recorder import Recorder
-from mairl.algorithms.run_folder import RunFolder, describe_config
+from mairl.algorithms.run_folder import RunFolder
 from mairl.algorithms.scores import evaluate_all, measure
 from mairl.algorithms.select import Best
+from mairl.algorithms.settings import check_ranges, digest, settings
 from mairl.algorithms.spread import gather, seed_mesh, spread
 from mairl.algorithms.together import Together
 from mairl.core.errors import Unsupported
@@ -124,7 +125,8 @@ def fit(
     """Trains `algorithm` on `game` (and `data`) for several seeds at once.
 
     Args:
-        budget: environment steps per seed; for offline learners, gradient updates.
+        budget: environment steps per seed; for offline learners, calls of `update` (each of the learner's `updates`
+            gradient steps).
         seeds: how many (0 … n-1), or which. They are spread over this host's devices where their number allows. One
             seed's result does not depend on the others on CPUs; elsewhere, and between devices, rounding differs (last
             bits at first, which long training amplifies), so that the same bits need the same seeds and devices.
@@ -135,7 +137,7 @@ def fit(
             reward is never used to select.
         patience: stop early once no seed's held-out likelihood has improved for this many evaluations.
         out: run folder; appears when complete, progress lives in `{out}.partial`.
-        resume: go on from `{out}.partial` if it exists.
+        resume: go on from `{out}.partial` if it exists; refused if it was begun with other settings.
         overwrite: replace an existing `out`.
         checkpoint_seconds: least time between two checkpoints.
         measures: further columns, by name: functions of one seed's result to a scalar, compiled and computed at every
@@ -155,15 +157,28 @@ def fit(
     """
     drop_if_many()
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise Unsupported(f"seeds must be distinct and at least one, got {seeds}")
+    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= s < 2**32 for s in seeds):
+        raise Unsupported(f"seeds must be distinct, at least one, and from 0 to 2^32 - 1, got {seeds}")
     if budget < 1 or evaluations < 1:
         raise Unsupported(f"budget and evaluations must be at least 1, got {budget} and {evaluations}")
+    if isinstance(held_out, float | int) and not 0 <= held_out < 1:
+        raise Unsupported(f"held_out is the share of episodes kept to measure likelihood, below 1, got {held_out}")
+    if episodes < 0 or (patience is not None and patience < 1):
+        raise Unsupported(f"episodes must be at least 0 and patience at least 1, got {episodes} and {patience}")
+    check_ranges(algorithm)
     if data is not None:
         data.check_fits(game)
     algorithm.check(game, data)
     if recorder is not None:
         recorder.check(algorithm, game, apart)
+    asked = settings(
+        algorithm,
+        game,
+        data,
+        **{"seeds": list(seeds), "budget": budget, "evaluations": evaluations, "episodes": episodes},
+        **{"select": select, "patience": patience},
+        held_out=digest(held_out) if isinstance(held_out, Demonstrations) else held_out,
+    )
     data, held = _split(data, held_out)
     if data is not None:
         data = data.observed(game)
@@ -207,7 +222,7 @@ def fit(
         carry = dataclasses.replace(carry, env=host.nothing_played(collection))
     best = Best(select, held is not None)
 
-    folder = RunFolder(Path(out), resume=resume, overwrite=overwrite) if out is not None else None
+    folder = RunFolder(Path(out), asked, resume=resume, overwrite=overwrite) if out is not None else None
     rows: list[Row] = []
     done = 0
     spent = 0.0
@@ -271,9 +286,8 @@ def fit(
     result = Fit(best.result(results(algorithm, carry)), rows, failures, seeds, compile_s, carry.state)
     if folder is not None:
         facts = {
-            "algorithm": {"name": type(algorithm).__name__, "config": describe_config(algorithm)},
-            "seeds": list(seeds),
-            "budget": budget,
+            **asked,
+            "game": data.metadata.game if data is not None else "",
             "env_steps": 0 if collection is None else int(rows[-1]["step"] or 0),
             "failures": [dataclasses.asdict(f) for f in failures],
             "select": best.rule,

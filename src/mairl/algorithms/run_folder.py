@@ -1,5 +1,6 @@
 """A run on disk: it appears when complete; until then its progress lives in a `.partial` sibling.
 
+    RUN.partial/settings.json                    what was asked for
     RUN.partial/chunks/00003/metrics.parquet     one part per evaluation
     RUN.partial/chunks/00003/state/              newest checkpoint (Orbax); older ones are deleted
     RUN.partial/tensorboard/                     as far as it got, if a writer is installed
@@ -12,7 +13,6 @@ Where several processes train together, the first one writes; all of them call, 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import os
@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mairl.algorithms.settings import check_same
 from mairl.algorithms.together import wait_for_all
 from mairl.core.errors import InvalidData
 from mairl.core.learned import Learned
@@ -36,12 +37,15 @@ from mairl.core.learned import Learned
 class RunFolder:
     """Writes one run; see the module's docstring for the layout.
 
+    Args:
+        settings: what is asked for; see `mairl.algorithms.settings`.
+
     Raises:
         InvalidData: `out` exists and may not be overwritten, or unfinished work exists and neither `resume` nor
-            `overwrite` was asked for.
+            `overwrite` was asked for, or it was begun with other settings.
     """
 
-    def __init__(self, out: Path, *, resume: bool, overwrite: bool):
+    def __init__(self, out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool):
         out = out.absolute()  # Orbax takes no other.
         self.out = out
         self.partial = out.with_name(out.name + ".partial")
@@ -58,8 +62,15 @@ class RunFolder:
             if self.first:
                 shutil.rmtree(self.partial)
         wait_for_all("run folder looked at")
+        asked = self.partial / "settings.json"
+        if asked.exists():
+            check_same(asked, settings, f"the unfinished run in {self.partial}", "start anew with --overwrite")
+        wait_for_all("settings compared")
         if self.first:
             self.chunks.mkdir(parents=True, exist_ok=True)
+            temporary = asked.with_suffix(".partial")
+            temporary.write_text(json.dumps(settings, indent=1))
+            temporary.replace(asked)
         wait_for_all("run folder ready")
 
     def restore(self, like: dict[str, Any]):
@@ -169,19 +180,6 @@ def write_tensorboard(rows: list[dict], folder: Path, suffix: str = "") -> None:
                 writer.add_scalar(name, value, row["step"] or row["updates"])
     for writer in writers.values():
         writer.close()
-
-
-def describe_config(value: Any) -> Any:
-    """A configuration (nested frozen dataclasses and modules) as plain JSON-able data."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: describe_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [describe_config(v) for v in value]
-    if isinstance(value, dict):
-        return {k: describe_config(v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def provenance() -> dict[str, Any]:

@@ -20,7 +20,8 @@ from mairl.core.errors import InvalidData
 from mairl.data import store
 from mairl.games import make_game
 from mairl.games.recorded import RecordedGame
-from mairl.recipes import learner_recipe
+from mairl.metrics.exploitability import followed
+from mairl.recipes.learners import OFFLINE_BUDGET, learner_recipe, over_budget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Learn:
         out: run folder to create.
         game: id and options, as "overcooked:cook_time=5"; default: the one named in the recording. "none" learns
             offline from the recording alone.
-        budget: environment steps per seed (offline: gradient updates); default: the recipe's.
+        budget: environment steps per seed (offline: rounds of `updates` gradient updates); default: the recipe's.
         seeds: how many, counted from `seed`.
         seed: the first seed.
         steps: use only this many joint transitions of the recording.
@@ -91,6 +92,7 @@ def run(options: Learn, name: str, algorithm: Algorithm, budget: int, command: s
         resume=options.resume,
         overwrite=options.overwrite,
         apart=options.apart,
+        measures=followed(game),
         progress=not options.quiet and jax.process_index() == 0,
         describe={
             "algorithm_id": name,
@@ -133,29 +135,32 @@ def main(argv: list[str]) -> None:
         learn_history(name, rest)
         return
     make_algorithm(name)
-    algorithm, budget = learner_recipe(name, _game_of(rest))
+    recipe, budget = learner_recipe(name, _game_of(rest))
 
-    def entry(options, algorithm=algorithm):
+    def entry(options, algorithm=recipe):
         return options, algorithm
 
     # The learner's class is known only now, so its options cannot stand in the signature.
-    kind: Any = type(algorithm)
+    kind: Any = type(recipe)
     bare = tyro.conf.arg(name="")
     entry.__annotations__ = {"options": Annotated[Learn, bare], "algorithm": Annotated[kind, bare]}
     options, algorithm = tyro.cli(entry, args=rest, prog=f"mairl learn {name}")
     command = shlex.join(["mairl", "learn", *argv])
     join_processes()
-    if options.budget is not None and "anneal" in {f.name for f in dataclasses.fields(algorithm)}:
-        again, budget = learner_recipe(name, _game_of(rest), options.budget)
-        if getattr(algorithm, "anneal", 0):
-            algorithm = dataclasses.replace(algorithm, anneal=getattr(again, "anneal", 0))
-    summary = run(options, name, algorithm, options.budget or budget, command)
+    if options.budget is not None:
+        budget = options.budget
+    elif getattr(algorithm, "offline", False):
+        budget = OFFLINE_BUDGET
+    if getattr(algorithm, "anneal", None) == getattr(recipe, "anneal", None):
+        algorithm = over_budget(algorithm, budget)
+    summary = run(options, name, algorithm, budget, command)
     if jax.process_index() > 0:
         return
     lines = [f"{options.out}: {name} on {summary['game']}, {len(summary['seeds'])} seed(s)"]
     for label, column in (
         ("return, mean per agent", "return/agent_mean"),
         ("held-out log-likelihood", "heldout_log_likelihood"),
+        ("exploitability", "exploitability"),
     ):
         values = [row[column] for row in summary["last"] if row.get(column) is not None]
         if values:

@@ -23,6 +23,7 @@ from mairl.algorithms.explain import EXPLAINERS, Explains, Watched
 from mairl.algorithms.induced import induced_policies
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import RunFolder
+from mairl.algorithms.settings import plain
 from mairl.cli.output import emit, finite
 from mairl.core.errors import InvalidData, MairlError
 from mairl.core.learned import Learned
@@ -131,17 +132,17 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
         job = PPOJob(options, name, method, history, game_name)
     else:
         job = TableJob(options, method, history, game_name)
-    folder = RunFolder(options.out, resume=options.resume, overwrite=options.overwrite)
     config = finite(dataclasses.asdict(method))  # type: ignore[call-overload]
     asked = {"method": name, "config": config, "game": game_name, "features": options.features}
     asked |= {"history": str(options.history.resolve()), "held_out": options.held_out, "induced": options.induced}
+    folder = RunFolder(options.out, plain(asked), resume=options.resume, overwrite=options.overwrite)
     seeds = list(range(options.seed, options.seed + options.seeds))
     parts = []
     for done, seed in enumerate(seeds):
         if not options.quiet and sys.stderr.isatty():
             print(f"\r{name}: seed {done + 1} of {len(seeds)}", end="", file=sys.stderr, flush=True)
         try:
-            parts.append(_part(folder, asked, job, seed))
+            parts.append(_part(folder, job, seed))
         except MairlError:
             # Nothing to go on with is left behind.
             if not any(folder.chunks.iterdir()):
@@ -205,20 +206,17 @@ class TableJob:
         return Learned(induced, TabularReward.new(found.rewards)), facts
 
 
-def _part(folder: RunFolder, asked: dict, job: Job, seed: int) -> tuple[Learned, dict[str, Any]]:
+def _part(folder: RunFolder, job: Job, seed: int) -> tuple[Learned, dict[str, Any]]:
     """One seed's result: read from an interrupted run, or found and written there."""
     place = folder.chunks / f"{seed:05d}"
     if (place / "facts.json").exists():
-        known = jsonlib.loads((place / "facts.json").read_text())
-        if known["asked"] != asked:
-            raise InvalidData(f"{place} was made with other options: resume with the same command, or use --overwrite")
-        return Learned.load(place / "learned"), known["facts"]
+        return Learned.load(place / "learned"), jsonlib.loads((place / "facts.json").read_text())
     work = folder.partial / f"work-{seed}"
     learned, facts = job.explain(seed, work)
     unfinished = place.with_name(place.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     learned.save(unfinished / "learned")
-    (unfinished / "facts.json").write_text(jsonlib.dumps(finite({"asked": asked, "facts": facts})))
+    (unfinished / "facts.json").write_text(jsonlib.dumps(finite(facts)))
     os.rename(unfinished, place)
     shutil.rmtree(work, ignore_errors=True)
     return learned, facts

@@ -14,14 +14,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import tyro
 
+from mairl.algorithms.base import Algorithm
 from mairl.algorithms.run_folder import provenance
+from mairl.algorithms.settings import check_same, plain
 from mairl.cli.learn_command import Learn, run
 from mairl.cli.output import emit, finite
 from mairl.core.errors import MairlError, Unsupported
 from mairl.core.processes import spread
 from mairl.data import store
 from mairl.metrics.intervals import mean_interval
-from mairl.recipes import learner_recipe
+from mairl.recipes.learners import OFFLINE_BUDGET, learner_recipe, over_budget
 from mairl.recipes.sweep import configurations, name_of, ranked, with_fields
 
 
@@ -40,13 +42,26 @@ def learn_one(job: Job) -> dict[str, Any]:
     start = time.perf_counter()
     row: dict[str, Any] = {"fields": job.fields, "run": str(job.learn.out), "error": None}
     try:
-        if not job.learn.out.exists():
-            algorithm, budget = learner_recipe(job.algorithm, job.learn.game, job.learn.budget)
-            run(job.learn, job.algorithm, with_fields(algorithm, job.fields), budget, job.command)
+        algorithm, budget = configured(job)
+        if job.learn.out.exists():
+            seeds = list(range(job.learn.seed, job.learn.seed + job.learn.seeds))
+            asked = {"algorithm": {"config": plain(algorithm)}, "budget": budget, "seeds": seeds}
+            check_same(job.learn.out / "run.json", asked, f"the run in {job.learn.out}")
+        else:
+            run(job.learn, job.algorithm, algorithm, budget, job.command)
         return row | scores(job.learn.out) | {"wall_s": time.perf_counter() - start}
     except MairlError as error:
         nothing = {"heldout_log_likelihood": None, "heldout_ci95": [None, None], "return_mean": None, "failures": []}
         return row | nothing | {"error": str(error), "wall_s": time.perf_counter() - start}
+
+
+def configured(job: Job) -> tuple[Algorithm, int]:
+    """The learner and its budget."""
+    recipe, budget = learner_recipe(job.algorithm, job.learn.game, job.learn.budget)
+    algorithm = with_fields(recipe, job.fields)
+    if job.learn.budget is None and getattr(algorithm, "offline", False):
+        budget = OFFLINE_BUDGET
+    return algorithm if "anneal" in job.fields else over_budget(algorithm, budget), budget
 
 
 def scores(folder: Path) -> dict[str, Any]:
@@ -105,7 +120,7 @@ def main(argv: list[str]) -> None:
             out: folder of the runs and of sweep.json.
             set: "field=value,value", such as learning_rate=3e-4,1e-3 or ppo.clip=0.1,0.2; may be given several times.
             game: id and options; default: the one named in the recording.
-            budget: environment steps per seed (offline: gradient updates); default: the recipe's.
+            budget: environment steps per seed (offline: rounds of `updates` gradient updates); default: the recipe's.
             seeds: of each configuration.
             seed: the first seed.
             evaluations: how often to evaluate; the best one of each seed counts.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from mairl.algorithms.base import Algorithm
 from mairl.algorithms.registry import make_algorithm
 from mairl.networks.build import NetworkConfig
+
+Learner = TypeVar("Learner", bound=Algorithm)
 
 NETWORK = NetworkConfig(kind="mlp", width=128, depth=2)
 """For all learners and games: as good as the paper's networks on these observations, and many times faster."""
@@ -29,6 +31,9 @@ they were compared (`experiments/mamql/tune.py`). AIRL's is MA-AIRL's."""
 
 DEFAULT_BUDGET = {"bc": 1_500, "ma-airl": 1_000_000, "airl": 1_000_000, "ma-gail": 1_000_000, "gail": 1_000_000}
 """Environment steps (bc: rounds of 16 updates) where no recipe says otherwise; 100,000 for what is not named."""
+
+OFFLINE_BUDGET = 2_000
+"""Rounds of `updates` gradient updates of the inverse Q-learners, from a recording alone."""
 
 BUDGET = {
     "gems": 40_000,
@@ -63,8 +68,13 @@ def learner_recipe(algorithm: str, game: str, budget: int | None = None) -> tupl
         if name in names:
             shared = game.partition(":")[0] in EXCHANGEABLE
             fields.setdefault(name, dataclasses.replace(NETWORK, shared=shared))
-    built = dataclasses.replace(built, **fields)
-    if "anneal" in names:
-        per_iteration = getattr(built, "num_envs", 1) * getattr(built, "num_steps", 1)
-        built = dataclasses.replace(built, anneal=max(1, budget // per_iteration))
-    return built, budget
+    return over_budget(dataclasses.replace(built, **fields), budget), budget
+
+
+def over_budget(algorithm: Learner, budget: int) -> Learner:
+    """The learner with rates that fall over the whole of a budget, if it is one whose rates fall (`anneal`)."""
+    fields = {f.name for f in dataclasses.fields(algorithm)}
+    if "anneal" not in fields:
+        return algorithm
+    played = 1 if getattr(algorithm, "offline", False) else algorithm.num_envs * algorithm.num_steps  # type: ignore[attr-defined]
+    return dataclasses.replace(algorithm, anneal=max(1, budget // played))

@@ -22,7 +22,7 @@ from mairl.algorithms.explain_ppo import Case, linear, make_case, to_learn_from
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_paid import PaidPPO, Payment
 from mairl.algorithms.ppo_record import PPORecord, record_ppo
-from mairl.algorithms.run_folder import describe_config
+from mairl.algorithms.settings import plain
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
 from mairl.core.serialise import load_module, save_module
@@ -128,7 +128,7 @@ def t2(
     updates = INDUCED_UPDATES // 10 if quick else INDUCED_UPDATES
     game, cases = make_cases(seeds)
     settings = {
-        "learner": describe_config(LEARNER),
+        "learner": plain(LEARNER),
         "skipped": SKIPPED,
         "fitted": FITTED,
         "held_out": HELD_OUT,

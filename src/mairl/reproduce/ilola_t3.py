@@ -23,7 +23,7 @@ from mairl.algorithms.explain_ppo import METHODS, Case, deviation, linear, make_
 from mairl.algorithms.induced_ppo import last, learn_from
 from mairl.algorithms.ppo_paid import Payment
 from mairl.algorithms.ppo_record import ppo_record
-from mairl.algorithms.run_folder import describe_config
+from mairl.algorithms.settings import plain
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
 from mairl.data.learning_history import LearningHistory, load_history, save_history
@@ -67,7 +67,7 @@ def t3(
     histories = [history_of(runs, game, seed, quick, workers) for seed in range(seeds)]
     cases = [_case(history, world, seed) for seed, history in enumerate(histories)]
     budget = int(dict(histories[0].metadata.facts())["env_steps"])
-    settings = {"learner": describe_config(cases[0].ppo), "snapshots": cases[0].record.num_steps, "budget": budget}
+    settings = {"learner": plain(cases[0].ppo), "snapshots": cases[0].record.num_steps, "budget": budget}
     order = list(ROWS)
     chosen = [m for m in order if m in (methods or (*METHODS, TRUE))]
     found = {m: [kept(runs, world, case, m, settings) for case in cases] for m in chosen}

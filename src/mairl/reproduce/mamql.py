@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -23,6 +24,7 @@ from jaxtyping import Array
 
 from mairl.algorithms.fit import fit
 from mairl.algorithms.run_folder import provenance
+from mairl.algorithms.settings import check_same, plain
 from mairl.core.learned import Learned
 from mairl.core.policy import DiscretePolicy, NoisyPolicy, masked
 from mairl.data import store
@@ -168,14 +170,21 @@ def run_job(
     stochastic: bool,
     command: str,
 ) -> Path:
-    """Learns once per seed, unless that has been done; returns the run folder."""
+    """Learns once per seed, unless that has been done, for as many seeds at least; returns the run folder.
+
+    Raises:
+        InvalidData: it has been done, or was begun, with another budget or configuration, or for fewer seeds.
+    """
     kind = "stochastic" if stochastic else "greedy"
     out = folder / "runs" / f"{algorithm_name}-{game_name}-{kind}-{steps}"
-    if out.exists():
-        return out
-    demos, _ = demonstrations_for(game_name, steps, folder, stochastic)
     _, amount = learner_recipe(algorithm_name, game_name)
     algorithm, amount = learner_recipe(algorithm_name, game_name, max(1, int(amount * budget.scale)))
+    if out.exists():
+        known = json.loads((out / "run.json").read_text())["seeds"]
+        asked = {"algorithm": {"config": plain(algorithm)}, "budget": amount}
+        check_same(out / "run.json", {**asked, "seeds": known if len(known) >= seeds else list(range(seeds))}, str(out))
+        return out
+    demos, _ = demonstrations_for(game_name, steps, folder, stochastic)
     start = time.perf_counter()
     fit(
         algorithm,
@@ -198,7 +207,7 @@ def run_job(
             "command": command,
         },
     )
-    print(f"{algorithm_name} on {game_name}: {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"{algorithm_name} on {game_name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return out
 
 
