@@ -1,5 +1,6 @@
 """README and examples run as they stand; what they name exists."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from mairl.algorithms.explain import EXPLAINERS
 from mairl.algorithms.registry import ALGORITHMS, make_algorithm
-from mairl.cli import COMMANDS
+from mairl.cli import COMMANDS, main
 from mairl.games import GAMES, HOST_GAMES, make_game
 from mairl.recipes import EXPERTS
 
@@ -46,6 +47,23 @@ def test_the_readme_names_what_there_is():
         assert shlex.split(line)[1] in COMMANDS, line
     for path in re.findall(r"`((?:experiments|benchmarks)/[\w/.]+\.json)`", README):
         assert (ROOT / path).exists(), path
+
+
+def test_options_in_the_readme_are_the_commands(capsys):
+    """Every command line in the README has the options that it is shown with."""
+    asked: dict[tuple[str, ...], set[str]] = {}
+    for line in re.findall(r"^    mairl (.*?)(?:   |$)", README, re.M):
+        words = shlex.split(line)
+        # Up to the first option or file: learners and formats have options of their own.
+        named = itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]+", word), words)
+        asked.setdefault(tuple(named), set()).update(word for word in words if word.startswith("-"))
+    assert len(asked) > 10
+    for command, options in asked.items():
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code in (0, None), command
+        shown = set(re.findall(r"--?[a-z][a-z-]*", capsys.readouterr().out))
+        assert options <= shown, (command, options - shown)
 
 
 def test_everything_listed_can_be_built():
