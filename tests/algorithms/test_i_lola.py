@@ -72,7 +72,7 @@ def test_the_wrong_family_finds_wrong_rewards():
 def test_coefficients_are_the_update(family):
     logits = np.random.default_rng(0).normal(size=(2, 2, 3, 2))
     logits -= logits.mean(-1, keepdims=True)
-    exact, polynomial = Differentiated(Small.game, logits, family), Bilinear(Small.game, logits, family)
+    exact, polynomial = Differentiated(Small.game, logits, family), Bilinear.of(Small.game, logits, family)
     weights = np.random.default_rng(1).normal(size=(2, 3))
     np.testing.assert_allclose(polynomial.changes(weights, 0.7), exact.changes(weights, 0.7), atol=1e-12)
     np.testing.assert_allclose(polynomial.jacobian(weights, 0.7), exact.jacobian(weights, 0.7), atol=1e-12)

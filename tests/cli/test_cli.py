@@ -1,6 +1,7 @@
 """The command line as other programs see it: JSON, exit codes, one line on bad input."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -48,6 +49,13 @@ def test_help_names_every_command(capsys):
         (["expert", "chess", "-o", "nowhere"], "there is no game 'chess'"),
         (["expert", "gems:colour=3", "-o", "nowhere"], "unknown option colour"),
         (["expert", "gems", "-o", "nowhere", "--learner", "mamql"], "use one of ppo, dqn, maddpg"),
+        (["expert", "overcooked:horizon=abc", "-o", "nowhere"], "horizon must be a whole number, got 'abc'"),
+        (["expert", "gems", "-o", "nowhere", "--steps", "0"], "steps must be at least 1, got 0"),
+        (["expert", "gems", "-o", "nowhere", "--steps", "-5"], "steps must be at least 1, got -5"),
+        (["expert", "gems", "-o", "nowhere", "--episodes", "0"], "episodes must be at least 1, got 0"),
+        (["expert", "gems", "-o", "/proc/nope/x"], "/proc/nope"),
+        (["evaluate", "nowhere", "--seed", "-5"], "seed must be at least 0, got -5"),
+        (["render", "nowhere", "-o", "nodir/x.gif"], "there is no folder nodir to write x.gif into"),
     ],
 )
 def test_bad_input_ends_in_one_line(capsys, arguments, said):
@@ -75,6 +83,39 @@ def test_data_info_and_validate(capsys, demos):
     assert facts["game"] == "gems"
     assert len(facts["return_per_agent"]) == 2
     assert call(capsys, "data", "validate", str(demos))[0] == 0
+
+
+def test_files_that_cannot_be_written_end_in_one_line(capsys, monkeypatch):
+    def fail(arguments):
+        raise PermissionError(13, "Permission denied", "x/y")
+
+    monkeypatch.setattr("mairl.cli.list_command.main", fail)
+    code, _, err = call(capsys, "list")
+    assert (code, err) == (2, "mairl: [Errno 13] Permission denied: 'x/y'\n")
+
+
+def test_returns_are_of_whole_episodes(capsys, tmp_path):
+    game = "overcooked:horizon=50"
+    code, out, _ = call(capsys, "expert", game, "-o", str(tmp_path / "a"), "--steps", "110", "--greedy", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert (facts["episodes"], facts["steps"], facts["whole_episodes"]) == (3, 110, 2)
+    whole = call(capsys, "expert", game, "-o", str(tmp_path / "b"), "--episodes", "2", "--greedy", "--json")[1]
+    assert facts["return_mean"] == json.loads(whole)["return_mean"]
+    assert json.loads(whole)["whole_episodes"] == 2
+    code, out, _ = call(capsys, "expert", game, "-o", str(tmp_path / "c"), "--steps", "60")
+    assert code == 0
+    assert "return, mean per agent, whole episodes only (1): " in out
+    code, out, _ = call(capsys, "expert", game, "-o", str(tmp_path / "d"), "--steps", "20")
+    assert code == 0
+    assert "no return: no episode was recorded to its end" in out
+
+
+def test_a_demo_replaces_nothing_unless_told(capsys, tmp_path):
+    (tmp_path / "mine-demos").mkdir()
+    code, _, err = call(capsys, "demo", "-o", str(tmp_path / "mine"))
+    assert code == 2
+    assert "mine-demos exists" in err
 
 
 def test_learn_evaluate_render(capsys, demos, tmp_path):
@@ -115,7 +156,17 @@ def test_learn_evaluate_render(capsys, demos, tmp_path):
     picture = tmp_path / "episode.gif"
     assert call(capsys, "render", str(run), "-o", str(picture))[0] == 0
     assert picture.read_bytes()[:4] == b"GIF8"
+    code, _, err = call(capsys, "render", str(run), "-o", str(picture))
+    assert code == 2
+    assert "exists: choose another file" in err
+    assert call(capsys, "render", str(run), "-o", str(picture), "--overwrite")[0] == 0
     assert call(capsys, "render", str(demos), "-o", str(tmp_path / "sheet.png"))[0] == 0
+    assert call(capsys, "render", str(demos), "-o", str(tmp_path / "played.html"))[0] == 0
+    played = (tmp_path / "played.html").read_text()
+    frames = json.loads(re.search(r"const episode = (.*);", played)[1])
+    assert len(frames["frames"]) == len(frames["paid"]) == len(frames["steps"]) > 2
+    assert played.count('class="paid"') == 2
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", played)
     code, _, err = call(capsys, "render", str(run), "-o", str(tmp_path / "x.bmp"))
     assert code == 2
     assert ".gif" in err

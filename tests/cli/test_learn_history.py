@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from mairl.algorithms.explain import ABOUT, EXPLAINERS, ILOLA, Watched
+from mairl.algorithms.explain import ABOUT, EXPLAINERS, ILOGEL, ILOLA, Watched
 from mairl.cli import main
 from mairl.cli.learn_command import main as learn_command
+from mairl.cli.learn_history import UNEXPLAINED
 from mairl.cli.learn_history import main as learn
+from mairl.cli.learn_recordings import untold
 from mairl.core.errors import InvalidData, InvalidGame, Unsupported
 from mairl.core.learned import Learned
 from mairl.data.learning_history import learning_history, save_history
@@ -43,6 +45,7 @@ def test_the_reward_is_found_and_the_run_is_complete(dilemma, tmp_path, capsys):
     assert first["look_ahead"] == pytest.approx(2, abs=1e-8)
     assert first["relative_residual"] < 1e-20
     assert first["skill_1b"] > 1 - 1e-9
+    assert "do not trust" not in " ".join(first["notes"])
     found = np.array(first["weights"])
     for i in range(2):
         truth = PAYOFF[..., i].ravel()
@@ -70,12 +73,21 @@ def test_the_wrong_family_is_seen_to_be_wrong(dilemma, tmp_path, capsys):
     run = tmp_path / "run"
     told = summary(capsys, "ma-lfl-state", "--history", dilemma, "-o", run)
     assert told["explained"][0]["skill_1b"] < 0
+    assert "predicted no better than by expecting no change: do not trust" in told["explained"][0]["notes"][-1]
     facts, learned = read_run(run)
     learning = explained_run(facts, learned)
     assert learning["skill_1a"] < 0
     said = " ".join(run_sentences(facts, {"learning": learning}))
     assert "another family of learners was at work" in said
     assert "it is their family that is wrong" in said
+
+
+def test_much_that_is_unexplained_is_said_without_anything_held_out(dilemma, tmp_path, capsys):
+    told = summary(capsys, "ma-lfl-state", "--history", dilemma, "-o", tmp_path / "run", "--held-out", 0)
+    (first,) = told["explained"]
+    assert first["skill_1b"] is None
+    assert first["relative_residual"] > UNEXPLAINED
+    assert "of the changes are unexplained" in first["notes"][-1]
 
 
 @pytest.mark.parametrize("name", ["ma-lfl", "logel", "i-logel", "i-lola-cmaes"])
@@ -124,6 +136,71 @@ def test_an_interrupted_run_goes_on(dilemma, tmp_path, capsys, monkeypatch):
     assert len(json.loads((run / "run.json").read_text())["explained"]) == 2
     with pytest.raises(InvalidData, match="overwrite it on purpose"):
         learn("i-logel", arguments)
+
+
+def test_errors_of_any_kind_leave_nothing_in_the_way(dilemma, tmp_path, monkeypatch):
+    run, arguments = tmp_path / "run", ["--history", str(dilemma), "--quiet", "-o"]
+    real = ILOGEL.explain
+
+    def breaks(self, case, seed=0):
+        if seed:
+            raise ValueError("too many values to unpack")
+        return real(self, case, seed)
+
+    monkeypatch.setattr(ILOGEL, "explain", breaks)
+    with pytest.raises(ValueError, match="too many values"):
+        learn("i-logel", [*arguments, str(run), "--seed", "1"])
+    assert list(tmp_path.iterdir()) == []
+    # Seeds that are done are kept.
+    with pytest.raises(ValueError, match="too many values"):
+        learn("i-logel", [*arguments, str(run), "--seeds", "2"])
+    assert (tmp_path / "run.partial" / "chunks" / "00000" / "facts.json").exists()
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """LOLA learners of the iterated dilemma, of whom only the play is known."""
+    seen = record_exact_learning(
+        "iterated-dilemma", "lola-taylor", transitions=7, look_ahead=2.0, step_size=0.5, episodes=600
+    )
+    path = tmp_path_factory.mktemp("recordings") / "h"
+    save_history(learning_history(trajectories=seen.trajectories, metadata=seen.metadata), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["i-lola", "ma-lfl", "ma-lfl-state"])
+def test_recordings_alone_are_learned_from(recordings, tmp_path, capsys, name):
+    run = tmp_path / "run"
+    told = summary(capsys, name, "--history", recordings, "-o", run)
+    (first,) = told["explained"]
+    assert (first["skill_1b"], first["kl_0"]) == (None, [])
+    assert max(first["rank"]) < first["unknowns"]
+    assert "policies were not seen" in first["notes"][-1]
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["held_out_transitions"] == 0
+    assert "rewards" in (run / "report.html").read_text()
+    if name == "i-lola":
+        for i, weights in enumerate(first["weights"]):
+            truth = PAYOFF[..., i].ravel()
+            assert np.corrcoef(weights, truth)[0, 1] > 0.9
+
+
+def test_what_recordings_alone_cannot_do_is_said(recordings, tmp_path):
+    out = ["--history", str(recordings), "-o", str(tmp_path / "run")]
+    with pytest.raises(Unsupported, match="i-logel needs policies: choose among i-lola, ma-lfl and ma-lfl-state"):
+        learn("i-logel", out)
+    with pytest.raises(InvalidData, match="2 agents, lfl-grid has 1: name the game"):
+        learn("i-lola", [*out, "--game", "lfl-grid"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_states_that_nobody_visits_tell_nothing():
+    tables = tabular_game("lfl-grid").tables()
+    counts = np.zeros((3, 1, tables.num_states, tables.num_actions))
+    counts[:, :, :4] = 5.0
+    (space,) = untold(tables, counts, "state")
+    assert space.shape[1] >= tables.num_states - 4
+    np.testing.assert_allclose(space @ space.T @ np.eye(tables.num_states)[:, 10], np.eye(tables.num_states)[10])
 
 
 def test_faults_are_named_with_the_remedy(dilemma, tmp_path):

@@ -1,5 +1,6 @@
 """`mairl learn … --history` of PPO's recorded updates: from a recording to a run that can be evaluated."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -9,16 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mairl.algorithms.dqn import DQN
 from mairl.algorithms.explain import ABOUT
 from mairl.algorithms.explain_ppo import METHODS
 from mairl.algorithms.ppo_paid import FreeReward
+from mairl.algorithms.ppo_record import ppo_record
 from mairl.cli import main
 from mairl.cli.learn_history import main as learn
 from mairl.cli.learn_ppo_history import explained as as_facts
 from mairl.cli.learn_ppo_history import untold_of_all
-from mairl.core.errors import InvalidData, Unsupported
+from mairl.core.errors import InvalidData, InvalidGame, Unsupported
 from mairl.core.learned import Learned
-from mairl.data.learning_history import load_history, save_history
+from mairl.data.learning_history import learning_history, load_history, save_history
 from mairl.games import make_game
 from mairl.recipes.recording import record_learning
 
@@ -113,6 +116,35 @@ def test_a_reward_of_what_agents_see_and_do(spread, tmp_path, capsys):
     assert "induced_return" not in learning
     assert learning["skill_1a"] is not None
     assert "no fresh agents" in (run / "report.html").read_text()
+
+
+def test_another_game_is_refused(spread, tmp_path):
+    for game in ("coin-game", "simple-spread:agents=2", "gems"):
+        with pytest.raises(InvalidGame, match=r"the history is of simple-spread, .*leave --game out"):
+            learn("i-lola", ["--history", str(spread), "--game", game, "-o", str(tmp_path / "run")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_repeated_is_named_with_what_can(spread, tmp_path):
+    history = load_history(spread)
+    updates = history.updates
+    assert updates is not None
+    for changed, error, said in (
+        ({"features": None}, Unsupported, "reward of simple-spread is not made of any: take .*coin-game.*lola-taylor"),
+        (
+            {"learner": DQN()},
+            Unsupported,
+            "history of DQN, whose .* record PPO in .*or in a table",
+        ),
+        ({"keys": None}, InvalidData, "cannot be repeated, keys are missing: record them anew"),
+    ):
+        other = dataclasses.replace(history, updates=dataclasses.replace(updates, **changed))
+        save_history(other, tmp_path / "h", overwrite=True)
+        with pytest.raises(error, match=said):
+            learn("i-lola", ["--history", str(tmp_path / "h"), "-o", str(tmp_path / "run")])
+    with pytest.raises(InvalidData, match="this history has no updates, PPO's are repeated here"):
+        ppo_record(learning_history(history.policies), make_game("simple-spread"))
+    assert [path.name for path in tmp_path.iterdir()] == ["h"]
 
 
 @pytest.mark.parametrize(

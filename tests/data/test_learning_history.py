@@ -63,8 +63,25 @@ def test_round_trip(tmp_path, recordings):
 def test_recordings_alone_are_a_history(recordings):
     history = learning_history(trajectories=recordings)
     assert (history.num_snapshots, history.num_agents) == (2, 2)
-    with pytest.raises(InvalidData, match="tabular policies"):
+    with pytest.raises(InvalidData, match=r"recordings alone, no policies: .*mairl learn i-lola"):
         history.logits()
+
+
+def test_policies_that_are_no_tables_are_told_what_to_do():
+    with pytest.raises(InvalidData, match=r"tabular policies.*--record-learning --learner lola-taylor"):
+        learning_history({"layer": tables(), "bias": np.zeros((3, 2, 3))}).logits()
+
+
+def test_probabilities_are_not_taken_for_logits():
+    seen = np.random.default_rng(0).dirichlet(np.ones(5), size=(3, 2, 4))
+    seen[1, 0, 2] = [1, 0, 0, 0, 0]
+    with pytest.raises(InvalidData, match=r"are probabilities .*np.log\(np.clip\(probabilities, 1e-8, 1\)\)"):
+        learning_history(seen)
+    with np.errstate(divide="ignore"), pytest.raises(InvalidData, match=r"4 logits of -inf.*a floor before the log"):
+        learning_history(np.log(seen))
+    # The remedy works, and logits between 0 and 1 are still logits.
+    assert learning_history(np.log(np.clip(seen, 1e-8, 1))).num_snapshots == 3
+    assert learning_history(np.random.default_rng(0).uniform(size=(3, 2, 4, 5))).num_snapshots == 3
 
 
 def with_nan():

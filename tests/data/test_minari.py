@@ -14,6 +14,7 @@ from gymnasium import spaces
 from mairl.cli import main
 from mairl.core.errors import InvalidData
 from mairl.core.policy import UniformPolicy
+from mairl.core.spaces import Discrete
 from mairl.data import store
 from mairl.data.collect import record
 from mairl.data.demonstrations import Metadata, demonstrations
@@ -112,6 +113,21 @@ def test_the_commands(tmp_path, capsys):
         main(["data", "export", "parquet", "x"])
     assert stop.value.code == 2
     assert "the formats are minari" in capsys.readouterr().err
+
+
+def test_relative_paths_and_actions_that_nobody_took(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    zeros = np.zeros((1, 2, 1), int)
+    data = demonstrations(
+        actions=zeros,
+        lengths=[2],
+        terminated=zeros,
+        truncated=[[0, 1]],
+        obs=np.zeros((1, 3, 1, 2), np.float32),
+        action_space=Discrete(4),
+    )
+    write_minari(data, "there")
+    assert read_minari("there").action_space == Discrete(4)
 
 
 def test_what_is_not_there_or_broken_is_one_line(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mairl.core.errors import Unsupported
-from mairl.metrics.learning import interquartile_mean, normalised_return, skill, update_divergence
+from mairl.metrics import learning
+from mairl.metrics.learning import interquartile_mean, normalised_return, play_divergence, skill, update_divergence
 
 
 def test_divergence_by_hand():
@@ -14,6 +15,14 @@ def test_divergence_by_hand():
     # One of two agents is wrong, in a state that is visited three times in four.
     assert update_divergence(after, predicted, np.array([3.0, 1.0])) == pytest.approx(first / 2 * 0.75)
     assert update_divergence(after, after, np.ones(2)) == 0
+
+
+def test_rounding_leaves_no_divergence_below_zero(monkeypatch):
+    each = np.array([-3e-7, 2.0]).reshape(2, 1, 1, 1) * np.ones((2, 2, 1, 3))
+    monkeypatch.setattr(learning, "divergence", lambda *_: each)
+    real = predicted = None
+    found = play_divergence(real, predicted, np.ones(each.shape, bool))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, [0, 2])
 
 
 def test_skill_is_a_ratio_of_sums():

@@ -7,10 +7,11 @@ import pytest
 
 from mairl.cli import main
 from mairl.cli.reproduce_command import main as reproduce
-from mairl.core.errors import Unsupported
+from mairl.core.errors import InvalidData, Unsupported
 from mairl.games.tabular import ma_lfl_grid
 from mairl.metrics.explanation import induced_return
-from mairl.reproduce.ilola import exact_markdown, exact_row
+from mairl.reproduce import ilola, ilola_figures
+from mairl.reproduce.ilola import WEIGHTS, exact_markdown, exact_row, weights_of
 from mairl.reproduce.ilola_t1 import make_case, measure, t1
 
 
@@ -93,6 +94,46 @@ def test_what_does_not_fit_is_refused(tmp_path):
         (["ilola", "--table", "confusion"], "run mairl reproduce ilola --table exact first"),
         (["ilola", "--table", "t1", "--algorithms", "bc"], "there is no bc; there are naive, "),
         (["mamql", "--table", "exact"], "mamql has the tables 1 and 2, not exact"),
+        (["ilola", "--figure", "9"], "ilola has the figures 1 .* and 2 .*, not 9"),
     ):
         with pytest.raises(Unsupported, match=says):
             reproduce([*arguments, "-o", str(tmp_path)])
+    for paper, count in (("ilola", 0), ("mamql", -1)):
+        with pytest.raises(InvalidData, match=f"{count} seeds: at least one is needed"):
+            reproduce([paper, "--seeds", str(count), "-o", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_seeds_of_the_exact_table_want_different_things():
+    np.testing.assert_array_equal(weights_of(0), WEIGHTS)
+    first, second = weights_of(1)
+    assert abs(first @ second) < 0.9 * np.linalg.norm(first) * np.linalg.norm(second)
+    np.testing.assert_allclose(np.linalg.norm(weights_of(2), axis=1), np.linalg.norm(WEIGHTS, axis=1))
+    assert not np.allclose(weights_of(1), weights_of(2))
+    row = exact_row("naive", "naive", 3)
+    assert row["relative_residual"] < 1e-20
+    assert min(row["cosines"]) > 1 - 1e-6
+
+
+@pytest.mark.parametrize(("more", "seeds"), [([], 10), (["--budget", "quick"], 1), (["--seeds", "3"], 3)])
+def test_the_exact_table_has_ten_seeds(tmp_path, monkeypatch, more, seeds):
+    asked = []
+    monkeypatch.setattr(ilola, "exact", lambda *_, seeds, **__: asked.append(seeds) or [])
+    reproduce(["ilola", "--table", "exact", "-o", str(tmp_path), *more])
+    assert asked == [seeds]
+
+
+def test_a_quick_race_is_quick(tmp_path, monkeypatch):
+    races = []
+
+    def race(game, family, form, target, seed, most):
+        races.append((family, form, most))
+        names = "derivative_seconds", "derivative_steps", "cma_seconds", "cma_evaluations", "cma_residual"
+        return dict.fromkeys(names, 1.0)
+
+    monkeypatch.setattr(ilola_figures, "_race", race)
+    for budget, count in (("quick", 1), ("paper", 3)):
+        races.clear()
+        reproduce(["ilola", "--table", "cma-es", "--budget", budget, "--seeds", "1", "-o", str(tmp_path)])
+        assert len(races) == count
+        assert {most for *_, most in races} == {400 if budget == "quick" else ilola_figures.CMA_MOST}

@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from mairl.cli import main
-from mairl.core.errors import Unsupported
+from mairl.core.spaces import Box
+from mairl.data.demonstrations import Metadata
+from mairl.games.simple_spread.game import SimpleSpread
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce import ilola_ppo, ilola_t2, ilola_t3
+from mairl.reproduce.ilola_experts import below_chance
 from mairl.reproduce.ilola_pictures import write_pictures
 from mairl.reproduce.ilola_ppo import ROWS, measure
 
@@ -54,6 +59,7 @@ def test_rows_of_t2(tmp_path, small, monkeypatch):
     assert 0 < found["kl_1b"] < found["kl_0"]
     assert found["skill_1b"] == pytest.approx(1 - found["kl_1b"] / found["kl_0"])
     assert found["random_return"] < found["expert_return"]
+    assert (found["note"] is None) == (found["induced_return_normalised"] is not None)
     assert len(ilola_t2.markdown(rows)) == 3
     assert [p.name for p in write_pictures(tmp_path)] == ["t2_divergences.svg", "t2_induced_returns.svg"]
     assert "trained on the true reward" in (tmp_path / "t2_induced_returns.svg").read_text()
@@ -91,11 +97,58 @@ def test_every_method_says_something_of_a_case(small):
     assert residuals["i-lola"] < residuals["i-lola-cmaes"] < residuals["i-logel"]
 
 
+RUN = {"kl_1a": [1.0], "kl_1b": [1.0], "kl_0": [2.0], "pearson": [0.5], "seconds": 1.0}
+
+
 def test_an_expert_no_better_than_chance_is_refused():
-    run = {"kl_1a": [1.0], "kl_1b": [1.0], "kl_0": [2.0], "pearson": [0.5], "seconds": 1.0}
-    with pytest.raises(Unsupported, match="not well above random"):
-        ilola_t2.row("t2", "i-logel", [run], np.array([1.0]), 1.0, 1.0)
-    assert ilola_t2.row("t2", "i-logel", [run], None, 1.0, 1.0)["induced_return_normalised"] is None
+    refused = ilola_t2.row("t2", "i-logel", [RUN], np.array([1.0]), 1.0, 1.0)
+    assert (refused["induced_return"], refused["induced_return_normalised"], refused["ci95"]) == (1, None, [None, None])
+    assert "not well above random" in refused["note"]
+    assert ilola_t2.markdown([refused, refused])[-1] == refused["note"]
+    assert ilola_t2.row("t2", "i-logel", [RUN], None, 1.0, 1.0)["induced_return_normalised"] is None
+    taken = ilola_t2.row("t2", "i-logel", [RUN], np.array([1.0]), 2.0, 0.0)
+    assert (taken["induced_return_normalised"], taken["note"]) == (0.5, None)
+
+
+def test_experts_of_t2_are_clearly_above_chance():
+    random = np.linspace(-40, -10, 500)
+    assert below_chance(random + 10, random) is None
+    assert "not clearly above random play's -25" in str(below_chance(random + 1, random))
+    assert below_chance(random - 10, random) is not None
+
+
+def test_rows_of_t2_say_so_where_experts_are_no_experts(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(ilola_t2, "make_cases", lambda _: (SimpleSpread(), [SimpleNamespace(seed=0)]))
+    monkeypatch.setattr(ilola_t2, "kept", lambda *_: (RUN, None))
+    monkeypatch.setattr(ilola_t2, "trained", lambda *_: None)
+    for name in ("to_learn_from", "linear", "true_weights"):
+        monkeypatch.setattr(ilola_t2, name, lambda *_: None)
+    chance = ilola_t2.random_returns(SimpleSpread(), 128)
+    for better, share in ((0.0, None), (20.0, 1.0)):
+        monkeypatch.setattr(ilola_t2, "true_returns", lambda *_, by=better: (chance + by)[None])
+        (row,) = ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",))
+        assert row["induced_return_normalised"] == (share if share is None else pytest.approx(share))
+        assert (row["note"] is None) == (share is not None)
+
+
+@pytest.mark.parametrize(("returned", "displacement", "share"), [(-60.0, 5.5, None), (9.0, 4.0, None), (9.0, 5.5, 1.0)])
+def test_experts_of_t3_reach_the_published_one(returned, displacement, share, tmp_path, monkeypatch):
+    world: Any = SimpleNamespace(num_agents=3, action_space=Box(4))
+    record = SimpleNamespace(num_steps=8, after=None)
+    case: Any = SimpleNamespace(ppo=SMALL, record=record, seed=0)
+    history = SimpleNamespace(metadata=Metadata.of("multiwalker", "", env_steps=100))
+    monkeypatch.setattr(ilola_t3, "make_game", lambda _: world)
+    monkeypatch.setattr(ilola_t3, "history_of", lambda *_: history)
+    monkeypatch.setattr(ilola_t3, "_case", lambda *_: case)
+    monkeypatch.setattr(ilola_t3, "kept", lambda *_: (RUN, None))
+    monkeypatch.setattr(ilola_t3, "last", lambda _: None)
+    monkeypatch.setattr(ilola_t3, "_as_true", lambda *_: None)
+    monkeypatch.setattr(ilola_t3, "_played", lambda _, p, *__: (-99.0, 0.1) if p else (returned, displacement))
+    monkeypatch.setattr(ilola_t3, "_induced", lambda *_: {"return": returned, "displacement": displacement})
+    (row,) = ilola_t3.t3(tmp_path, seeds=1, methods=("i-logel",))
+    assert (row["induced_return"], row["induced_return_normalised"]) == (returned, share)
+    assert ("the published 8.27 and 4.97" in str(row["note"])) == (share is None)
+    assert [r["note"] for r in json.loads((tmp_path / "t3.json").read_text())] == [row["note"]]
 
 
 def test_t3_learns_from_the_truth_and_from_what_predicts_best():

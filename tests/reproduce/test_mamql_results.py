@@ -7,6 +7,7 @@ import pytest
 
 from mairl.algorithms.run_folder import write_rows
 from mairl.cli import main
+from mairl.reproduce import mamql
 from mairl.reproduce.mamql import FIGURE2_KEYS, markdown, merge_rows
 from mairl.reproduce.mamql_curves import curves, ratios, write_curves
 
@@ -101,3 +102,14 @@ def test_what_the_paper_does_not_have_is_one_line(arguments, message, tmp_path, 
         main(["reproduce", "mamql", "-o", str(tmp_path / "results"), *arguments])
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "results").exists()
+
+
+def test_progress_is_not_on_standard_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mamql, "demonstrations_for", lambda *_: (tmp_path, {}))
+    monkeypatch.setattr(mamql.store, "load", lambda _: None)
+    monkeypatch.setattr(mamql, "fit", lambda *_, **__: None)
+    options = {"folder": tmp_path, "seeds": 1, "budget": mamql.BUDGETS["quick"], "stochastic": False, "command": ""}
+    mamql.run_job("bc", "coordination", 10, **options)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("bc on coordination: ")

@@ -18,6 +18,7 @@ _spec.loader.exec_module(_made)
 made_scenario = _made.made_scenario
 
 FORMAT = "made"
+NAMES = r".+\.log"
 HERE = Path(__file__).parent
 FORMATS = {"made": "made_logs", "other": "other_logs"}
 
@@ -31,6 +32,9 @@ def read(path):
     if note := os.environ.get("MADE_LOGS_READ"):
         with open(note, "a") as file:
             file.write(f"{path.name}\n")
+    if not knows(path.read_bytes()):
+        yield InvalidData(f"{path}: record 0: it does not begin with 'made logs'")
+        return
     for number, line in enumerate(path.read_text().splitlines()[1:]):
         record = json.loads(line)
         time.sleep(record.pop("sleep", 0.0))

@@ -1,6 +1,7 @@
 """A second format, for the tests of what a file looks like."""
 
 FORMAT = "other"
+NAMES = r".+\.other"
 
 
 def knows(head):

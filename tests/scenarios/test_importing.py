@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +157,56 @@ def test_a_file_of_another_kind_is_named(logs, tmp_path):
     with pytest.raises(InvalidData, match=r"holds nothing .* 1 files; they look like JSON of another kind"):
         bring([tmp_path / "texts"], tmp_path / "store")
     assert not (tmp_path / "store.partial").exists()
+
+
+def test_damaged_files_of_a_folder_are_not_passed_over(logs, tmp_path):
+    """Whose content does not show the format: known by their names, or as empty."""
+    whole = (logs / "day-0" / "0.log").read_bytes()
+    (logs / "day-0" / "cut.log").write_bytes(whole[:3])
+    (logs / "day-1" / "flipped.LOG").write_bytes(bytes([whole[0] ^ 4]) + whole[1:])
+    (logs / "day-2" / "empty").touch()
+    for name in ("._0.log", ".gitkeep", "_SUCCESS"):
+        (logs / name).write_bytes(b"\0" if name == "._0.log" else b"")
+    (logs / "other.log").write_text("other logs\n")  # Of a format that is known, under whatever name.
+    with pytest.raises(InvalidData, match=r"cut\.log: record 0: it does not begin .* \(--skip-bad"):
+        bring([logs], tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    facts = bring([logs], tmp_path / "store", skip_bad=True, resume=True)
+    assert [Path(bad["file"]).name for bad in facts["skipped"]] == ["cut.log", "flipped.LOG", "empty"]
+    assert (facts["files"], facts["scenarios"]) == (8 + 3, 15)
+
+
+def test_a_damaged_file_that_is_named_is_skipped_and_counted(logs, tmp_path):
+    bad = tmp_path / "bad" / "b.log"
+    bad.parent.mkdir()
+    bad.write_bytes(b"nade logs\n")
+    with pytest.raises(InvalidData, match=r"b\.log is not in the format made"):
+        bring([logs, bad], tmp_path / "store")
+    with pytest.raises(InvalidData, match=r"bad holds nothing in the format made.* \(.*b\.log seems to be damaged\)"):
+        bring([logs, bad.parent], tmp_path / "store")
+    for name, given in (("file", bad), ("folder", bad.parent)):
+        facts = bring([logs, given], tmp_path / name, skip_bad=True)
+        assert (facts["files"], facts["scenarios"]) == (9, 15)
+        assert [skipped["file"] for skipped in facts["skipped"]] == [str(bad)]
+    with pytest.raises(InvalidData, match=r"none of 1 files .*b\.log"):
+        bring([bad], tmp_path / "store", skip_bad=True)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "others"),
+    [
+        ("waymo", ["a.tfrecord", "training.tfrecord-00000-of-01000", "A.TFRECORD"], ["a.tfrecord.gz", "README"]),
+        ("gpudrive", ["tfrecord-00000-of-01000_4.json"], ["a.json.gz", "json"]),
+        ("commonroad", ["USA_US101-1_1_T-1.xml"], ["a.xosc"]),
+        ("scenarionet", ["sd_nuscenes_a.pkl", "7.pkl"], ["dataset_summary.pkl", "dataset_mapping.pkl", "a.py"]),
+        ("argoverse2", ["scenario_0a1e.parquet"], ["log_map_archive_0a1e.json"]),
+    ],
+)
+def test_usual_names(name, usual, others):
+    names = re.compile(readers.reader(name).NAMES)
+    assert all(names.fullmatch(text.lower()) for text in usual)
+    assert not any(names.fullmatch(text.lower()) for text in others)
 
 
 @pytest.mark.parametrize(
@@ -330,3 +382,31 @@ def test_real_samples(name, tmp_path):
         assert row == codec.metadata(scenario)
         assert row["source"] == name
     store.validate(tmp_path / "store")
+
+
+ONE = {
+    "waymo": "womd_tfrecord/womd_scenario_input.tfrecord",
+    "gpudrive": "womd_json/tfrecord-00000-of-01000_4.json",
+    "scenarionet": "nuscenes_scenarionet/sd_nuscenes_v1.0-mini_scene-0061.pkl",
+    "commonroad": "ngsim_commonroad/USA_Peach-2_1_T-1.xml",
+    "argoverse2": "argoverse2/0a1e6f0a-1817-4a98-b02e-db8c9327d151/scenario_0a1e6f0a-1817-4a98-b02e-db8c9327d151.parquet",
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_damaged_samples_of_a_folder_are_skipped_and_counted(name, tmp_path):
+    if DATA is None or not (DATA / ONE[name]).exists():
+        pytest.skip("no sample data")
+    sample, logs = DATA / ONE[name], tmp_path / "logs"
+    whole = sample.read_bytes()
+    logs.mkdir()
+    for file in sample.parent.iterdir() if name == "argoverse2" else [sample]:
+        shutil.copyfile(file, logs / file.name)
+    for k, data in enumerate((b"", whole[:3], whole[:20], b"[" + whole[1:])):
+        (logs / f"zz-{k}{sample.suffix}").write_bytes(data)
+    (logs / "README").write_text("about these logs")
+    with pytest.raises(InvalidData, match=r"zz-0.*--skip-bad"):
+        import_scenarios([logs], name, tmp_path / "store", workers=1)
+    facts = import_scenarios([logs], name, tmp_path / "store", workers=1, skip_bad=True, resume=True)
+    assert (facts["files"], facts["scenarios"]) == (5, 1)
+    assert [Path(bad["file"]).stem for bad in facts["skipped"]] == [f"zz-{k}" for k in range(4)]

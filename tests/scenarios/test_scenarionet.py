@@ -265,6 +265,15 @@ def test_shared_lists_do_not_grow_beyond_measure(tmp_path):
     assert isinstance(read_bytes(tmp_path, pickle.dumps(top)), InvalidData)
 
 
+def test_the_clock_may_jitter(tmp_path):
+    top = scene()
+    steps = len(top["metadata"]["ts"])
+    top["metadata"]["ts"] = 0.1 * np.arange(steps) + 0.003 * (-1.0) ** np.arange(steps)
+    found = read_bytes(tmp_path, pickle.dumps(top))
+    assert isinstance(found, Scenario)
+    assert found.dt == 0.1
+
+
 def test_a_file_is_known_by_its_beginning():
     for protocol in (2, 3, 4, 5):
         assert scenarionet.knows(pickle.dumps(scene(), protocol=protocol)[:4096])

@@ -167,6 +167,19 @@ def test_one_step_or_no_clock_gives_the_nominal_rate(tmp_path):
     assert only(written(tmp_path, message)).dt == 0.1
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        0.1 * np.arange(92) + 0.003 * (-1.0) ** np.arange(92),  # The middle one of these steps has 0.094 s.
+        np.cumsum([0.0, *[0.1] * 5, 0.7, *[0.1] * 5]),
+        [0.0, 0.5, 0.6],
+    ],
+    ids=["jitter", "gap", "gap among few"],
+)
+def test_the_step_is_what_the_clock_has_on_average(times):
+    assert waymo._dt(np.asarray(times)) == 0.1
+
+
 def test_a_scenario_may_have_no_map_and_no_lights(tmp_path):
     message = made()
     message.ClearField("map_features")

@@ -22,10 +22,10 @@ from mairl.algorithms.i_logel import i_logel
 from mairl.algorithms.i_lola import GRID, i_lola
 from mairl.algorithms.i_lola_cmaes import i_lola_cmaes
 from mairl.algorithms.lfl import lfl
-from mairl.algorithms.logel import logel
+from mairl.algorithms.logel import check_moved, logel, nothing_told, still_agents
 from mairl.algorithms.ma_lfl import SoftImprovementReward, ma_lfl
 from mairl.algorithms.recovered import Recovered
-from mairl.algorithms.update_model import BILINEAR, update_model
+from mairl.algorithms.update_model import update_model
 from mairl.data.learning_history import LearningHistory, learning_history
 from mairl.ops.host_softmax import softmax
 from mairl.ops.learners.step import next_logits
@@ -60,7 +60,7 @@ class Explanation:
         predict: how the agents go on.
         weights: `[agent, feature]` of the rewards, None where they are tables.
         null_space: for each agent a basis of what the history does not tell, of `weights` or of the table's unknowns.
-        facts: figures: "family", "look_ahead", "relative_residual", "held_out", "rank", "unknowns", "iterations".
+        facts: figures: "family", "look_ahead" (and "look_ahead_pairs" where they differ), "relative_residual", "held_out", "rank", "unknowns", "iterations".
         notes: what the user should know, in sentences.
     """
 
@@ -158,8 +158,13 @@ class LOGEL:
         mean = softmax(logits).mean(axis=0)
         worlds = [alone(case.tables, game, mean, i) for i in range(game.num_agents)]
         sizes = np.array(self.step_sizes) if self.step_sizes else None
+        changes = np.diff(logits, axis=0)
+        check_moved(changes)
+        still = still_agents(changes)
         found = [
-            logel(world, learning_history(logits[:, i : i + 1]), step_sizes=sizes, known=self.known)
+            nothing_told(world.num_features)
+            if i in still
+            else logel(world, learning_history(logits[:, i : i + 1]), step_sizes=sizes, known=self.known)
             for i, world in enumerate(worlds)
         ]
         return worlds, found
@@ -197,12 +202,13 @@ class ILOLA:
     """I-LOLA: agents that anticipate each other's learning (`mairl.algorithms.i_lola`).
 
     Attributes:
-        families: learners among which the validation transitions choose.
+        families: learners among which the validation transitions choose; default: those that are bilinear in the
+            rewards, and where they do not explain the history soft improvement and the others.
         look_aheads: λ that are tried before it goes free; one value: λ is known, and stays.
         validation: how many of the last transitions choose. They are not fitted.
     """
 
-    families: tuple[str, ...] = BILINEAR
+    families: tuple[str, ...] | None = None
     look_aheads: tuple[float, ...] = GRID
     validation: int = 2
 
@@ -331,6 +337,7 @@ def _parametric(game: LinearGame, found: Recovered) -> Explanation:
         facts={
             "family": found.family,
             "look_ahead": found.look_ahead,
+            "look_ahead_pairs": None if found.look_ahead_pairs is None else found.look_ahead_pairs.tolist(),
             "relative_residual": found.relative_residual,
             "held_out": found.held_out,
             "rank": list(found.rank),
@@ -354,7 +361,8 @@ def _combined(game: LinearGame, worlds: list[LinearGame], found: list[Recovered]
         facts={
             "family": "naive",
             "look_ahead": None,
-            "relative_residual": float(np.mean([one.relative_residual for one in found])),
+            # Agents that did not learn leave nothing, and are no reason for trust.
+            "relative_residual": float(np.mean([one.relative_residual for one in found if one.rank[0]] or [1.0])),
             "held_out": None,
             "rank": [one.rank[0] for one in found],
             "unknowns": game.num_features,

@@ -6,8 +6,8 @@ Each is a frozen configuration with two functions, as those of tables have (`mai
     next_with(case, true)  those policies if the agents wanted `true`: what the method leaves open (step sizes,
                            temperatures) is fitted, rewards are not
 
-`i-lola` and `i-lola-cmaes` know the policies, their play, PPO's settings and its minibatches' keys, but neither the
-critics nor Adam's moments.
+`i-lola` and `i-lola-cmaes` know all that a history holds: the policies, their play, PPO's settings, its minibatches'
+keys, the critics and Adam's moments. `ByReplay.known` takes the last two from them, to see what they are worth.
 """
 
 from __future__ import annotations

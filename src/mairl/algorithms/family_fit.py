@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from mairl.algorithms.update_model import UpdateModel
+from mairl.algorithms.update_model import LookAhead, UpdateModel, pairs_of
 from mairl.core.errors import Unsupported
 from mairl.ops.least_squares import least_squares
 
@@ -28,13 +28,13 @@ class Fit:
 
     Attributes:
         weights: `[agent, feature]`, u.
-        look_ahead: λ.
+        look_ahead: λ, one number or `[agent, other]`.
         relative_residual: of the fitted transitions.
         iterations: sweeps, or Gauss-Newton steps.
     """
 
     weights: Float[np.ndarray, "agent feature"]
-    look_ahead: float
+    look_ahead: LookAhead
     relative_residual: float
     iterations: int
 
@@ -43,7 +43,7 @@ def alternate(
     model: UpdateModel,
     target: Float[np.ndarray, " row"],
     start: Float[np.ndarray, "agent feature"],
-    look_ahead: float,
+    look_ahead: LookAhead,
     *,
     max_iterations: int = 200,
     tolerance: float = 1e-6,
@@ -80,7 +80,7 @@ def gauss_newton(
     model: UpdateModel,
     target: Float[np.ndarray, " row"],
     start: Float[np.ndarray, "agent feature"],
-    look_ahead: float,
+    look_ahead: LookAhead,
     *,
     free_look_ahead: bool,
     max_iterations: int = 50,
@@ -92,7 +92,7 @@ def gauss_newton(
         Unsupported: the model's steps are not finite, or explain less than agents that want nothing would.
     """
     weights = np.array(start, np.float64)
-    size = float(target @ target)
+    size, given = float(target @ target), weights.size
 
     def residual(weights, look_ahead):
         rest = target - model.changes(weights, look_ahead)
@@ -107,12 +107,10 @@ def gauss_newton(
         slopes = model.jacobian(weights, look_ahead)
         if not np.all(np.isfinite(slopes)):
             _check(np.nan, most, look_ahead)
-        move = least_squares(slopes if free_look_ahead else slopes[:, :-1], rest).solution
-        if not free_look_ahead:
-            move = np.append(move, 0.0)
+        move = least_squares(slopes if free_look_ahead else slopes[:, :given], rest).solution
         for halvings in range(20):
-            share = 0.5**halvings
-            tried = weights + share * move[:-1].reshape(weights.shape), look_ahead + share * float(move[-1])
+            step = 0.5**halvings * move
+            tried = weights + step[:given].reshape(weights.shape), _moved(look_ahead, step[given:])
             tried_rest, after = residual(*tried)
             if after < before:
                 break
@@ -127,15 +125,27 @@ def gauss_newton(
     return Fit(weights, look_ahead, before, steps)
 
 
-def _unexplained(model: UpdateModel, target, weights, look_ahead: float) -> float:
+def _moved(look_ahead: LookAhead, step: Float[np.ndarray, " unknown"]) -> LookAhead:
+    """λ after a step in its unknowns: none if it is held fixed."""
+    if not len(step):
+        return look_ahead
+    if not np.ndim(look_ahead):
+        return float(look_ahead + step[0])
+    moved = np.array(look_ahead, np.float64)
+    for (i, j), change in zip(pairs_of(len(moved)), step):
+        moved[i, j] += change
+    return moved
+
+
+def _unexplained(model: UpdateModel, target, weights, look_ahead: LookAhead) -> float:
     """The relative residual of a learner that wants nothing: 1 for learners by gradients, which then do not move."""
     rest = target - model.changes(np.zeros_like(weights), look_ahead)
     return float(rest @ rest) / float(target @ target)
 
 
-def _check(residual: float, most: float, look_ahead: float) -> None:
+def _check(residual: float, most: float, look_ahead: LookAhead) -> None:
     if not residual <= most * (1 + 1e-9):
         raise Unsupported(
-            f"the fit has diverged at look-ahead {look_ahead:.3g}: relative residual {residual:.3g}, where agents that "
+            f"the fit has diverged at look-ahead {np.max(look_ahead):.3g}: relative residual {residual:.3g}, where agents that "
             f"want nothing leave {most:.3g}; start from a smaller look-ahead, or assume another family of learners"
         )

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from mairl.algorithms.cloning import PRIOR, action_counts, cloned
 from mairl.algorithms.family_fit import Fit, alternate, gauss_newton
-from mairl.algorithms.i_lola import GRID, recovered
+from mairl.algorithms.i_lola import GRID, check_choices, recovered
 from mairl.algorithms.logel import check_moved
 from mairl.algorithms.recovered import Recovered
 from mairl.algorithms.trajectory_likelihood import most_likely
@@ -29,7 +29,7 @@ from mairl.algorithms.update_model import BILINEAR, UpdateModel, update_model
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.learning_history import LearningHistory
 from mairl.ops.host_softmax import log_softmax
-from mairl.ops.learners import ANTICIPATING, LEARNERS
+from mairl.ops.learners import ANTICIPATING
 from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 
@@ -90,7 +90,7 @@ def i_lola_from_trajectories(
 
     Raises:
         InvalidData: no recordings, or too few of them.
-        Unsupported: an unknown family, a negative λ, or no fit that converges.
+        Unsupported: no family or an unknown one, a λ that is negative or not finite, or no fit that converges.
     """
     counts = action_counts(history, game.num_states, game.num_actions)
     return from_counts(
@@ -109,10 +109,7 @@ def from_counts(
     prior: float = PRIOR,
 ) -> Recovered:
     """`i_lola_from_trajectories`, from how often each action was taken in each state."""
-    if unknown := sorted(set(families) - set(LEARNERS)):
-        raise Unsupported(f"unknown learner {', '.join(unknown)}; there are {', '.join(LEARNERS)}")
-    if not look_aheads or min(look_aheads) < 0:
-        raise Unsupported(f"look-aheads must be 0 or more, got {look_aheads}")
+    check_choices(families, look_aheads)
     transitions = len(counts) - 1
     if validation < 0 or transitions - validation < 1 or (validation == 0 and len(families) > 1):
         raise InvalidData(

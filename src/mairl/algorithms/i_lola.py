@@ -4,11 +4,11 @@
 
 for a family F of learners (`mairl.ops.learners`). With constant steps u_i = α_i ω_i and λ = η / α are what can be told.
 
-    for each family, for each λ of a grid: fit u to the training transitions, by alternating least squares where F is
-        bilinear in the rewards, by Gauss-Newton through F where not, from I-LOGEL's u;
-    keep what predicts the validation transitions best; let λ go free from there (Gauss-Newton), keep it if it helps.
+    for each family: fit u and λ to the training transitions (`mairl.algorithms.family_search`);
+    keep what predicts the validation transitions best.
 
-λ says what kind of learner it is: 0 for naive ones.
+Only where no family leaves rounding are more starts tried, steps whose sizes change, and then further families. λ says
+what kind of learner it is: 0 for naive ones.
 """
 
 from __future__ import annotations
@@ -18,11 +18,23 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from mairl.algorithms.family_fit import Fit, alternate, gauss_newton
+from mairl.algorithms.changing_steps import changing_steps
+from mairl.algorithms.family_fit import Fit
+from mairl.algorithms.family_search import (
+    EQUAL,
+    EXACT,
+    STARTS,
+    WORK,
+    Search,
+    from_grid,
+    from_more_starts,
+    mean_look_ahead,
+    step_work,
+)
 from mairl.algorithms.i_logel import i_logel
-from mairl.algorithms.logel import check_moved
+from mairl.algorithms.logel import check_moved, still_agents
 from mairl.algorithms.recovered import Recovered, open_directions
-from mairl.algorithms.update_model import BILINEAR, UpdateModel, update_model
+from mairl.algorithms.update_model import BILINEAR, pairs_of
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.learning_history import LearningHistory
 from mairl.ops.learners import ANTICIPATING, LEARNERS
@@ -32,105 +44,154 @@ from mairl.ops.linear_game import LinearGame
 GRID = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0)
 """Values of λ that are tried, before it goes free from the best."""
 
-EQUAL = 1e-24
-"""Relative errors below this are rounding: of several fits that reach it the first is taken, the least λ."""
+FURTHER = ("ma-spi", "lookahead", "lola-full")
+"""Families that are tried, one after the other, where the bilinear ones do not explain a history."""
 
-COARSE = 4
-"""Gauss-Newton steps at each of them: enough to tell good ones from bad ones."""
+SMALL = 1e-6
+"""Relative errors, of what was fitted and of what was not, with which a family explains a history well enough."""
+
+LARGE = 1e-2
+"""Relative residuals above this are more than noise in snapshots."""
+
+TOO_MUCH = 1e9
+"""Multiplications of a Gauss-Newton step, roughly, with which a further family is left out."""
 
 
 def i_lola(
     game: LinearGame,
     history: LearningHistory,
     *,
-    families: tuple[str, ...] = ("naive", "lola-taylor"),
+    families: tuple[str, ...] | None = None,
     look_aheads: tuple[float, ...] = GRID,
     validation: int = 2,
 ) -> Recovered:
     """The rewards, λ and the family of learners that explain a history best.
 
     Args:
-        families: names in `mairl.ops.learners.LEARNERS`; several are compared by the validation transitions.
+        families: names in `mairl.ops.learners.LEARNERS`; several are compared by the validation transitions. None: the
+            bilinear ones, and where they do not explain the history one after the other of `FURTHER`.
         look_aheads: λ ≥ 0 that are tried. One value only: λ is known, and stays.
         validation: how many of the last transitions choose λ and the family. They are not fitted.
 
     Raises:
         InvalidData: fewer than one transition is left to be fitted.
-        Unsupported: an unknown family, a negative λ, policies that do not change, or no fit that converges.
+        Unsupported: no family or an unknown one, a λ that is negative or not finite, policies that do not change, or no
+            fit that converges.
     """
-    if unknown := sorted(set(families) - set(LEARNERS)):
-        raise Unsupported(f"unknown learner {', '.join(unknown)}; there are {', '.join(LEARNERS)}")
-    if not look_aheads or min(look_aheads) < 0:
-        raise Unsupported(f"look-aheads must be 0 or more, got {look_aheads}")
+    check_choices(families, look_aheads)
     transitions = history.num_snapshots - 1
     if validation < 1 or transitions - validation < 1:
         raise InvalidData(
             f"{transitions} transitions, {validation} of them for validation: at least one is needed to fit and one to "
             "choose; observe more steps, or set validation"
         )
+    logits = history.logits()
     fitted = history.snapshots(slice(0, transitions - validation + 1))
     check_moved(np.diff(fitted.logits(), axis=0))
-    naive = i_logel(game, fitted)
-    found, failures = [], []
+    start = i_logel(game, fitted).weights
+    groups = [families] if families is not None else [BILINEAR, *((family,) for family in FURTHER)]
+    found: list[Recovered] = []
+    changing: Recovered | None = None
+    notes: list[str] = []
+    for k, group in enumerate(groups):
+        if k > 0 and step_work(game, transitions - validation, group[0]) > TOO_MUCH and group[0] in ANTICIPATING:
+            notes.append(f"not fitted, {group[0]}: with so many features it takes long; name it in families")
+            continue
+        found += _group(game, logits, group, look_aheads, validation, start, notes)
+        if "naive" in group and not any(_explains(one, EXACT) for one in found):
+            changing = changing_steps(game, fitted, logits, validation)
+        if any(_explains(one, SMALL) for one in [*found, *([changing] if changing else [])]):
+            break
+    if not found:
+        raise Unsupported(f"no family fits: {'; '.join(notes)}")
+    best = min(found, key=_error)
+    # Sizes of their own fit much: they have to be much better.
+    if changing and changing.relative_residual < 10 * LARGE and 10 * _error(changing) < _error(best):
+        best = changing
+    return dataclasses.replace(best, notes=(*best.notes, *notes, *doubts(best)))
+
+
+def check_choices(families: tuple[str, ...] | None, look_aheads: tuple[float, ...]) -> None:
+    """Raises `Unsupported` for families and λ that cannot be tried."""
+    if families is not None and not families:
+        raise Unsupported(f"no family of learners to assume: name at least one of {', '.join(LEARNERS)}")
+    if unknown := sorted(set(families or ()) - set(LEARNERS)):
+        raise Unsupported(f"unknown learner {', '.join(unknown)}; there are {', '.join(LEARNERS)}")
+    if not look_aheads or not all(np.isfinite(one) and one >= 0 for one in look_aheads):
+        raise Unsupported(f"look-aheads must be finite numbers, 0 or more, got {look_aheads}")
+
+
+def _error(found: Recovered) -> float:
+    return max(found.held_out or 0.0, EQUAL)
+
+
+def _explains(found: Recovered, bound: float) -> bool:
+    return max(found.relative_residual, found.held_out or 0.0) < bound
+
+
+def _group(game, logits, families, look_aheads, validation: int, start, notes: list[str]) -> list[Recovered]:
+    """The best fit of each family: all of them the quick way first, since one may explain everything."""
+    searches: list[tuple[Search, Fit]] = []
     for family in families:
         try:
-            found.append(_fit_family(game, history, family, look_aheads, validation, naive.weights))
+            search = Search.of(game, logits, family, validation)
+            searches.append((search, from_grid(search, look_aheads, start)))
         except Unsupported as error:
-            failures.append(f"{family}: {error}")
-    if not found:
-        raise Unsupported(f"no family fits: {'; '.join(failures)}")
-    best = min(found, key=lambda r: max(r.held_out or 0.0, EQUAL))
-    notes = best.notes + tuple(f"not fitted, {failure}" for failure in failures)
-    return dataclasses.replace(best, notes=notes)
+            notes.append(f"not fitted, {family}: {error}")
+    if not any(search.explained(fit) for search, fit in searches):
+        for k, (search, fit) in enumerate(searches):
+            starts = min(STARTS, int(WORK / step_work(game, len(logits) - 1 - validation, search.family)))
+            searches[k] = search, from_more_starts(search, fit, start, look_aheads, starts)
+    still = still_agents(np.diff(logits[: len(logits) - validation], axis=0))
+    return [recovered(game, s.seen, s.on_all_rows(fit), s.family, s.missed(fit), still) for s, fit in searches]
 
 
-def _fit_family(game, history, family, look_aheads, validation, start) -> Recovered:
-    logits = history.logits()
-    cut = len(logits) - 1 - validation
-    changes = np.diff(logits, axis=0)
-    seen, target = update_model(game, logits[:cut], family), changes[:cut].ravel()
-    unseen, wanted = update_model(game, logits[cut:-1], family), changes[cut:].ravel()
-
-    def missed(fit: Fit) -> float:
-        rest = wanted - unseen.changes(fit.weights, fit.look_ahead)
-        return float(rest @ rest) / max(float(wanted @ wanted), 1e-300)
-
-    tries, failures = [], []
-    for look_ahead in sorted(look_aheads) if family in ANTICIPATING else (0.0,):
-        # From the solution at the λ before this one: rewards change little between neighbours.
-        start = tries[-1].weights if tries else start
-        try:
-            most = 50 if len(look_aheads) == 1 else COARSE
-            tries.append(_fit(seen, target, start, look_ahead, family, False, most))
-        except Unsupported as error:
-            failures.append(str(error))
-    if not tries:
-        raise Unsupported(failures[-1])
-    best = min(tries, key=lambda fit: max(missed(fit), EQUAL))
-    if family in ANTICIPATING and len(look_aheads) > 1 and missed(best) > EQUAL:
-        polished = _fit(seen, target, best.weights, best.look_ahead, family, True, 50)
-        best = polished if missed(polished) < missed(best) else best
-    return recovered(game, seen, best, family, missed(best))
+def doubts(found: Recovered) -> tuple[str, ...]:
+    """Why a result may not be what happened."""
+    rest = found.relative_residual
+    if found.held_out is not None and found.held_out >= 1:
+        return (
+            f"{found.family} learners do not describe this history: on the transitions that were not fitted the error "
+            f"is {found.held_out:.3g} of the changes, 1 is that of expecting no change; do not trust these rewards",
+        )
+    if rest > LARGE:
+        return (
+            f"{rest:.2g} of the changes remain unexplained by {found.family} learners: they learn in another way, step "
+            "sizes change, rewards are not made of these features, or the snapshots are noisy; do not trust these "
+            "rewards without another reason",
+        )
+    if rest > EXACT:
+        return (
+            f"{rest:.2g} of the changes remain unexplained; of exact snapshots {found.family} learners would leave "
+            f"less than {EXACT:g}: unless the snapshots are noisy, these are other learners or a local minimum",
+        )
+    return ()
 
 
-def _fit(seen: UpdateModel, target, start, look_ahead: float, family: str, free: bool, most: int) -> Fit:
-    if family in BILINEAR and not free:
-        return alternate(seen, target, start, look_ahead)
-    return gauss_newton(seen, target, start, look_ahead, free_look_ahead=free, max_iterations=most)
-
-
-def recovered(game: LinearGame, seen: UpdateModel, fit: Fit, family: str, held_out: float | None) -> Recovered:
-    """A fit with what it leaves open: of each agent's reward, the directions that move nobody's policy."""
+def recovered(
+    game: LinearGame, seen, fit: Fit, family: str, held_out: float | None, still: tuple[int, ...] = ()
+) -> Recovered:
+    """A fit with what it leaves open: of each agent's reward, the directions that move nobody's policy; all of them for
+    agents that stand `still`."""
     slopes = seen.jacobian(fit.weights, fit.look_ahead)
     spaces = free_directions(slopes, game.num_agents, game.num_features)
+    for i in still:
+        # That an agent does not learn says nothing of what it wants.
+        spaces[i] = np.eye(game.num_features)
     weights = np.stack([w - space @ (space.T @ w) for w, space in zip(fit.weights, spaces)])
-    notes = open_directions(spaces)
-    if fit.look_ahead < 0:
-        notes += (f"look-ahead {fit.look_ahead:.3g} is negative: this family does not describe these learners",)
+    pairs = np.asarray(fit.look_ahead) if np.ndim(fit.look_ahead) else None
+    notes = open_directions(spaces, still)
+    least = fit.look_ahead if pairs is None else min(pairs[pair] for pair in pairs_of(game.num_agents))
+    if pairs is not None:
+        each = ", ".join(f"{i} of {j}: {pairs[i, j]:.4g}" for i, j in pairs_of(game.num_agents))
+        notes += (f"look-ahead differs between pairs of agents ({each}): their step sizes are unlike",)
+    if least < 0:
+        notes += (f"look-ahead {least:.3g} is negative: this family does not describe these learners",)
     return Recovered(
         family=family,
         weights=weights,
-        look_ahead=fit.look_ahead if family in ANTICIPATING else None,
+        look_ahead=mean_look_ahead(fit.look_ahead) if family in ANTICIPATING else None,
+        look_ahead_pairs=pairs,
         relative_residual=fit.relative_residual,
         held_out=held_out,
         rank=tuple(game.num_features - basis.shape[1] for basis in spaces),

@@ -7,11 +7,13 @@ derivative, `i_lola` finds the same with a handful of evaluations instead of tho
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from mairl.algorithms.family_fit import Fit
-from mairl.algorithms.i_lola import recovered
-from mairl.algorithms.logel import check_moved
+from mairl.algorithms.i_lola import LARGE, check_choices, doubts, recovered
+from mairl.algorithms.logel import check_moved, still_agents
 from mairl.algorithms.recovered import Recovered
 from mairl.algorithms.update_model import update_model
 from mairl.data.learning_history import LearningHistory
@@ -38,8 +40,10 @@ def i_lola_cmaes(
         evaluations, population, seed: of CMA-ES.
 
     Raises:
-        Unsupported: policies that do not change.
+        Unsupported: an unknown family, policies that do not change, or fewer than two points in a population or none
+            at all.
     """
+    check_choices((family,), (0.0,))
     logits = history.logits()
     changes = np.diff(logits, axis=0)
     check_moved(changes)
@@ -60,4 +64,7 @@ def i_lola_cmaes(
         objective, np.zeros(len(units)), spread=0.3, population=population, evaluations=evaluations, seed=seed
     )
     weights, look_ahead = unknowns(found.point)
-    return recovered(game, model, Fit(weights, look_ahead, found.value, found.evaluations), family, None)
+    fit = Fit(weights, look_ahead, found.value, found.evaluations)
+    result = recovered(game, model, fit, family, None, still_agents(changes))
+    # A search by samples never ends in rounding: what is left says something only where it is much.
+    return dataclasses.replace(result, notes=result.notes + (doubts(result) if found.value > LARGE else ()))

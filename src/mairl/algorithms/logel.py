@@ -22,10 +22,16 @@ from mairl.algorithms.recovered import Recovered, open_directions
 from mairl.core.errors import InvalidGame, Unsupported
 from mairl.data.learning_history import LearningHistory
 from mairl.ops.least_squares import LeastSquares, least_squares, null_space
-from mairl.ops.linear_game import LinearGame, feature_expectations
+from mairl.ops.linear_game import LinearGame, feature_expectations, feature_scale
 
 LEAST_STEP = 1e-6
 """Step sizes are kept above this share of the largest."""
+
+ROUNDING = 1e-14
+"""Derivatives below this share of what the feature could sum up to are rounding: the feature moves nobody."""
+
+STILL = 1e-12
+"""An agent whose logits move less than this in all has not learned."""
 
 
 def logel(
@@ -59,14 +65,14 @@ def from_jacobians(
     steps, agents, _, features = jacobians.shape
     changes = changes.reshape(steps, agents, -1)
     check_moved(changes)
-    given = np.ones((steps, agents))
-    if step_sizes is not None:
-        given = np.broadcast_to(np.asarray(step_sizes, np.float64).reshape(steps, -1), (steps, agents))
-        if given.min() <= 0:
-            raise Unsupported(f"step sizes must be positive, got {given.min():.3g}: leave out steps that were not made")
+    given = np.ones((steps, agents)) if step_sizes is None else _given(step_sizes, steps, agents)
     weights, sizes, spaces, iterations = np.zeros((agents, features)), np.array(given), [], 1
-    off = 0.0
+    off, still = 0.0, still_agents(changes)
     for i in range(agents):
+        if i in still:
+            # That it does not learn says nothing of what it wants.
+            spaces.append(np.eye(features))
+            continue
         if known:
             solved = _known(jacobians[:, i], changes[:, i], given[:, i])
         else:
@@ -82,8 +88,21 @@ def from_jacobians(
         null_space=tuple(spaces),
         step_sizes=None if known and step_sizes is None else sizes,
         iterations=iterations,
-        notes=open_directions(spaces),
+        notes=open_directions(spaces, still),
     )
+
+
+def _given(step_sizes, steps: int, agents: int) -> Float[np.ndarray, "step agent"]:
+    """Step sizes as a table, from one for each step or for each step and agent."""
+    sizes = np.asarray(step_sizes, np.float64)
+    if sizes.shape not in ((steps,), (steps, 1), (steps, agents)):
+        raise Unsupported(
+            f"{steps} steps are explained and {sizes.shape[0] if sizes.ndim else 1} step sizes given: give one for each "
+            "step that is explained (held-out ones are not), or for each step and agent"
+        )
+    if not np.all(np.isfinite(sizes) & (sizes > 0)):
+        raise Unsupported(f"step sizes must be positive, got {sizes.min():.3g}: leave out steps that were not made")
+    return np.broadcast_to(sizes.reshape(steps, -1), (steps, agents))
 
 
 def gradient_jacobians(
@@ -94,7 +113,20 @@ def gradient_jacobians(
     if logits.shape[1:] != want:
         raise InvalidGame(f"policies are {logits.shape[1:]} = (agents, states, actions), the game is {want}")
     with jax.enable_x64(True):
-        return np.stack([np.asarray(_jacobian()(game, theta)) for theta in logits])
+        found = np.stack([np.asarray(_jacobian()(game, theta)) for theta in logits])
+    return without_rounding(found.swapaxes(1, 2), np.broadcast_to(rounding(game), found.shape[1::2])).swapaxes(1, 2)
+
+
+def rounding(game: LinearGame) -> Float[np.ndarray, " feature"]:
+    """How large derivatives of the return by the policy are that mean nothing. A feature that is alike everywhere has
+    no others, so that no comparison with larger ones would show it."""
+    return ROUNDING * feature_scale(game)
+
+
+def without_rounding(slopes: Float[np.ndarray, "*row"], least: Float[np.ndarray, "*unknown"]):
+    """Derivatives, 0 for each unknown (the last axes) for which none is above `least`."""
+    rows = tuple(range(slopes.ndim - least.ndim))
+    return np.where(np.abs(slopes).max(axis=rows) <= least, 0.0, slopes)
 
 
 @cache
@@ -113,11 +145,30 @@ def _jacobian():
 def check_moved(changes: Float[np.ndarray, "step *b"]) -> None:
     """Raises `Unsupported` where nobody learned: no reward can be told from that."""
     size = float(np.sqrt(np.sum(changes**2)))
-    if not np.isfinite(size) or size < 1e-12:
+    if not np.isfinite(size) or size < STILL:
         raise Unsupported(
             f"over {len(changes)} steps the policies changed by {size:.2g} (logits): nothing was learned that could be "
             "explained; observe agents before they have converged"
         )
+
+
+def still_agents(changes: Float[np.ndarray, "step agent *b"]) -> tuple[int, ...]:
+    """The agents that did not learn, among others that did."""
+    sizes = np.sqrt(np.sum(changes**2, axis=(0, *range(2, changes.ndim))))
+    return tuple(int(i) for i in np.flatnonzero(sizes < STILL))
+
+
+def nothing_told(features: int) -> Recovered:
+    """Of one agent that did not learn."""
+    spaces = (np.eye(features),)
+    return Recovered(
+        family="naive",
+        weights=np.zeros((1, features)),
+        relative_residual=0.0,
+        rank=(0,),
+        null_space=spaces,
+        notes=open_directions(spaces, (0,)),
+    )
 
 
 def _known(jacobians, changes, sizes) -> LeastSquares:
@@ -152,9 +203,11 @@ def _unknown(agent: int, jacobians, changes, max_iterations: int):
         sizes = _positive(sizes)
     stuck = np.flatnonzero(sizes <= 2 * LEAST_STEP * sizes.max())
     if len(stuck):
+        moved = np.linalg.norm(changes[stuck[0]]) >= STILL
         raise Unsupported(
             f"agent {agent}: {len(stuck)} of {steps} steps, first step {stuck[0]}, have no positive size: there the "
-            "agent moved against what it gained elsewhere; leave them out, or give the step sizes"
+            f"agent {'moved against what it gained elsewhere' if moved else 'did not move'}; leave them out, or give "
+            "the step sizes"
         )
     return solved, sizes, iterations
 

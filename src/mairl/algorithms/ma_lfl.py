@@ -103,11 +103,14 @@ def ma_lfl(
 
 
 def _equations(tables: Tables, before, after, agent: int, temperature: float, tie: Tie):
-    """One step's equations for the reward alone: those combinations in which the potential cancels."""
-    shaping = shaping_design(tables, before, agent)
+    """One step's equations for the reward alone: those combinations in which the potential cancels. Terminal states
+    have none: nothing is done there."""
+    alive = ~tables.terminal
+    rows = np.repeat(alive, tables.num_actions)
+    shaping = shaping_design(tables, before, agent)[rows][:, alive]
     blind = np.linalg.qr(shaping, mode="complete")[0][:, shaping.shape[1] :]
-    target = improvement_target(tables, before, after, agent, temperature)
-    return blind.T @ reward_design(before, agent, tie), blind.T @ target.ravel()
+    target = improvement_target(tables, before, after, agent, temperature).ravel()[rows]
+    return blind.T @ reward_design(before, agent, tie)[rows], blind.T @ target
 
 
 def reward_table(solution, shape, agent: int, tie: Tie):

@@ -120,7 +120,8 @@ def information(
 
 def _weighted(tables: Tables, before, after, agent: int, temperature: float, tie: Tie, weight):
     """One step's equations for the reward alone, each entry weighted before the potential is taken out."""
-    root = np.sqrt(weight).ravel()
+    # In terminal states nothing is done, so that nothing is told there.
+    root = np.sqrt(weight * ~tables.terminal[:, None]).ravel()
     shaping = root[:, None] * shaping_design(tables, before, agent)
     # States that nobody visited have no equations, so that the potential's columns may depend on each other.
     basis, sizes, _ = np.linalg.svd(shaping, full_matrices=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,13 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt32
 
 from mairl.algorithms.ppo import PPO, State
-from mairl.core.errors import InvalidData, Unsupported
+from mairl.core.errors import InvalidData, InvalidGame, Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
 from mairl.core.stacked import one_of
 from mairl.core.transition import Transition, features, observe
-from mairl.data.collect import play, reset
-from mairl.data.learning_history import LearningHistory
+from mairl.data.collect import play, reset, step_zeros
+from mairl.data.learning_history import LearningHistory, Updates
 
 
 class PPORecord(eqx.Module):
@@ -82,15 +83,30 @@ def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPOReco
     """The updates in a history that `fit` recorded, and the learner that made them.
 
     Raises:
-        InvalidData: no updates of PPO, or without keys, critics, moments or features.
-        Unsupported: agents share their parameters.
+        InvalidData: no updates of PPO, or without keys, critics or moments.
+        InvalidGame: they were made in another game.
+        Unsupported: the game's reward is not made of features, or agents share their parameters.
     """
     updates = history.updates
-    missing = [n for n in ("keys", "features", "critic") if updates is None or getattr(updates, n) is None]
-    if updates is None or missing or history.optimiser is None or not isinstance(updates.learner, PPO):
+    if updates is None or not isinstance(updates.learner, PPO):
+        made = "no updates" if updates is None else f"updates of {type(updates.learner).__name__}"
         raise InvalidData(
-            f"this history has no updates of PPO to repeat (missing: {', '.join(missing) or 'PPO, or its moments'}): "
-            "record one with mairl expert GAME --record-learning"
+            f"this history has {made}, PPO's are repeated here: record them with mairl expert GAME --record-learning "
+            "--learner ppo"
+        )
+    missing = [name for name in ("keys", "critic") if getattr(updates, name) is None]
+    missing += ["moments"] if history.optimiser is None else []
+    if missing:
+        raise InvalidData(
+            f"these updates of PPO cannot be repeated, {', '.join(missing)} are missing: record them anew with mairl "
+            "expert GAME --record-learning"
+        )
+    check_game(history, updates, game)
+    if updates.features is None:
+        raise Unsupported(
+            f"rewards of PPO learners are sought in a game's features, and the reward of {history.metadata.game} is "
+            "not made of any: take simple-spread, coin-game or multiwalker, or in a table an exact learner (mairl "
+            "expert GAME --record-learning --learner lola-taylor)"
         )
     ppo = updates.learner
     if ppo.network.shared:
@@ -110,6 +126,23 @@ def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPOReco
         rollout=jax.vmap(lambda r: forget(game, r))(rollout),
         features=jnp.asarray(updates.features),
     )
+
+
+def check_game(history: LearningHistory, updates: Updates, game: MarkovGame) -> None:
+    """Raises `InvalidGame` unless the play that was recorded has the states, actions and agents of the game."""
+    like = eqx.filter_eval_shape(lambda: step_zeros(game, *updates.rollout.batch_shape[1:], paid=True))
+
+    def known(play: Transition) -> tuple[Any, list[tuple[int, ...]]]:
+        seen = play.actions, play.state if play.state is not None else play.obs
+        return jax.tree.structure(seen), [x.shape for x in jax.tree.leaves(seen)]
+
+    (found, sizes), (wanted, expected) = known(updates.rollout), known(like)
+    if found != wanted or [size[1:] for size in sizes] != expected:
+        recorded = history.metadata.game or "another game"
+        raise InvalidGame(
+            f"the history is of {recorded}, its states, actions and agents are not those of the game that was named: "
+            "leave --game out, or name the game and the options with which it was recorded"
+        )
 
 
 def forget(game: MarkovGame, rollout: Transition) -> Transition:

@@ -19,9 +19,12 @@ class Recovered:
     Attributes:
         family: the learner that was assumed, a name in `mairl.ops.learners.LEARNERS`.
         weights: `[agent, feature]`, u_i = α_i ω_i: each agent's reward times its step size (soft improvement: over
-            the temperature). Parts that cannot be told are 0.
-        step_sizes: `[step, agent]` relative to the agent's mean, or None where one constant step was assumed.
-        look_ahead: λ, or None for families without.
+            the temperature). With `step_sizes` the reward in their units: u_i at step t is `step_sizes[t, i]` times it.
+            Parts that cannot be told are 0.
+        step_sizes: `[step, agent]` as given, or as found: relative to the agent's mean; None where one constant step
+            was assumed.
+        look_ahead: λ, or None for families without. Where it differs between pairs of agents, their mean.
+        look_ahead_pairs: `[agent, other]`, λ of each pair where they differ, otherwise None.
         relative_residual: Σ‖Δ - F‖² / Σ‖Δ‖² over the transitions that were fitted.
         held_out: the same over transitions that were not, or None.
         rank: `[agent]` of how many directions of `weights` are told by the history.
@@ -37,6 +40,7 @@ class Recovered:
     null_space: tuple[Float[np.ndarray, "feature free"], ...]
     step_sizes: Float[np.ndarray, "step agent"] | None = None
     look_ahead: float | None = None
+    look_ahead_pairs: Float[np.ndarray, "agent other"] | None = None
     held_out: float | None = None
     iterations: int = 1
     notes: tuple[str, ...] = ()
@@ -44,8 +48,10 @@ class Recovered:
     def predict(
         self, game: LinearGame, logits: Float[np.ndarray, "agent state action"]
     ) -> Float[np.ndarray, "agent state action"]:
-        """The logits after one more step from `logits`."""
-        return next_logits(self.family, game, logits, self.weights, self.look_ahead or 0.0)
+        """The logits after one more step from `logits`, as long as the last one that was seen."""
+        weights = self.weights if self.step_sizes is None else self.step_sizes[-1][:, None] * self.weights
+        ahead = (self.look_ahead or 0.0) if self.look_ahead_pairs is None else self.look_ahead_pairs
+        return next_logits(self.family, game, logits, weights, ahead)
 
     def cosines(self, truth) -> list[float | None]:
         """How well each agent's reward agrees with the true one, `[agent, feature]`, in direction: without what cannot
@@ -57,12 +63,30 @@ class Recovered:
         return np.stack([project_out(w, space) for w, space in zip(np.asarray(weights, float), self.null_space)])
 
 
-def open_directions(null_space) -> tuple[str, ...]:
-    """A sentence for each agent whose reward is not told completely, with the remedy."""
-    return tuple(
-        f"agent {i}: {basis.shape[1]} of {len(basis)} directions of the reward leave no trace in this history and are "
-        "set to 0 (constants and shaping always, more of them in short histories): observe more steps, or tie the "
-        "reward to fewer features"
-        for i, basis in enumerate(null_space)
-        if basis.shape[1]
-    )
+def open_directions(null_space, still: tuple[int, ...] = ()) -> tuple[str, ...]:
+    """A sentence for each agent whose reward is not told completely, with the remedy.
+
+    Args:
+        null_space: for each agent `[feature, free]`.
+        still: agents that did not learn.
+    """
+    notes = []
+    for i, basis in enumerate(null_space):
+        if i in still:
+            notes.append(
+                f"agent {i}: its policy did not change, so that nothing is told of what it wants; observe it before it "
+                "has converged"
+            )
+        elif basis.shape[1] == len(basis):
+            notes.append(
+                f"agent {i}: none of the {len(basis)} directions of the reward leaves a trace in this history, nothing "
+                "is told of what it wants: seek the reward in other features, such as one for each state and joint "
+                "action"
+            )
+        elif basis.shape[1]:
+            notes.append(
+                f"agent {i}: {basis.shape[1]} of {len(basis)} directions of the reward leave no trace in this history "
+                "and are set to 0 (constants and shaping always, more of them in short histories): observe more steps, "
+                "or tie the reward to fewer features"
+            )
+    return tuple(notes)

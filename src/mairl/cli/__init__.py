@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     try:
         import_module(f"mairl.cli.{command}_command").main(arguments[1:])
-    except MairlError as error:
+    except (MairlError, OSError) as error:
+        # A file that cannot be read or written is named in the system's own line.
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted; unfinished work stays in the .partial folder: go on with --resume")

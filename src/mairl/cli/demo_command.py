@@ -35,7 +35,7 @@ def demo(
         steps: joint transitions to record (not of driving: all logs are).
         seeds: how many: 4 if not given (driving: 2).
         budget: environment steps per seed, 40,000 if not given (driving: 200 rounds of 16 updates).
-        overwrite: replace an earlier demo.
+        overwrite: replace an earlier demo and its recording.
         json: print one JSON object.
     """
     import sys
@@ -52,10 +52,11 @@ def demo(
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    if out.exists() and not overwrite:
-        raise InvalidData(f"{out} exists: choose another folder with -o, or replace it with --overwrite")
-    begin = time.perf_counter()
     demos = out.with_name(out.name + "-demos")
+    for folder in (out, demos):
+        if folder.exists() and not overwrite:
+            raise InvalidData(f"{folder} exists: choose another folder with -o, or replace it with --overwrite")
+    begin = time.perf_counter()
     if game.partition(":")[0] == "driving":
         emit_driving(game, out, demos, seeds or 2, budget or 200, json, say)
         return

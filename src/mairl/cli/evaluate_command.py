@@ -8,32 +8,36 @@ from typing import Annotated
 
 import tyro
 
-from mairl.cli.output import emit, finite
-from mairl.core.errors import InvalidData, Unsupported
+from mairl.cli.output import emit, finite, with_interval
+from mairl.cli.run_game import check_plays, game_or_recording, told
+from mairl.core.errors import Unsupported
 from mairl.core.policy import DiscretePolicy
-from mairl.games import make_game
-from mairl.games.recorded import RecordedGame
+from mairl.core.stacked import one_of
 from mairl.metrics.evaluate import evaluate, expert_of, load_demos, read_run
 from mairl.metrics.exploitability import trained
 from mairl.recipes.experts import recipe_for
 
 
-def evaluate_run(run: Path, episodes: int = 1000, seed: int = 0, gap_steps: int = 0) -> dict:
+def evaluate_run(
+    run: Path, episodes: int = 1000, seed: int = 0, gap_steps: int = 0, name: str = "", demos: Path | None = None
+) -> dict:
     """Measures a run, writes `evaluation.json` into it and returns it.
 
     Args:
         gap_steps: environment steps of training for each best response; 0 leaves exploitability out (but for tables,
             where it is exact).
+        name: the game to measure in, if not the one that the run names.
+        demos: what it learned from, if not where the run says.
     """
+    if seed < 0:
+        raise Unsupported(f"seed must be at least 0, got {seed}")
     facts, learned = read_run(run)
+    facts = told(facts, name, demos)
     data = load_demos(facts)
-    name = facts.get("game", "none")
-    if name not in ("none", ""):
-        game = make_game(name)
-    elif data is not None:
-        game = RecordedGame.of(data)
-    else:
-        raise InvalidData(f"{run} learned from {facts.get('demos')}, which is gone: put the recording back there")
+    game = game_or_recording(run, facts, data)
+    if name and game.pure:
+        check_plays(run, one_of(learned.policy, 0), game, name)
+    name = facts.get("game") or "none"
     expert = expert_of(facts.get("demos"))
     policy = expert.policy if expert is not None and isinstance(expert.policy, DiscretePolicy) else None
     greedy = data is not None and "greedy" in data.metadata.source
@@ -136,9 +140,7 @@ def _learning_lines(learning: dict) -> list[str]:
 
 
 def _shown(mean, interval) -> str:
-    if mean is None:
-        return "–"
-    return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval and interval[0] is not None else "")
+    return with_interval(mean, interval, 3)
 
 
 def command(
@@ -147,6 +149,8 @@ def command(
     episodes: int = 1000,
     seed: int = 0,
     exploitability: int = 0,
+    game: str = "",
+    demos: Path | None = None,
     json: bool = False,
 ) -> None:
     """Measures a run and refreshes its report.
@@ -156,9 +160,11 @@ def command(
         episodes: per seed and way of acting (sampled, greedy).
         seed: of the episodes.
         exploitability: steps for which a best response to each agent's partners is trained, for every seed; 0: none.
+        game: id and options of the game to measure in, if the run names none.
+        demos: the recording that it learned from, if it is not where the run says.
         json: print one JSON object.
     """
-    result = evaluate_run(run, episodes, seed, exploitability)
+    result = evaluate_run(run, episodes, seed, exploitability, game, demos)
     from mairl.report.html import write_report
 
     page = write_report(run)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from mairl.cli.output import emit
+from mairl.cli.output import emit, with_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def run(options: Expert) -> dict:
 
     from mairl.core.errors import InvalidData
     from mairl.data import store
-    from mairl.data.collect import record
+    from mairl.data.collect import check_amount, record
     from mairl.data.demonstrations import Metadata
     from mairl.games import make_game
     from mairl.recipes import has_expert, load_expert
@@ -72,12 +72,16 @@ def run(options: Expert) -> dict:
 
     if options.out.exists() and not options.overwrite:
         raise InvalidData(f"{options.out} exists: choose another folder, or replace it on purpose (--overwrite)")
+    # What cannot be written or recorded is found out before anything is trained.
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     name = _with_worlds(options)
     if options.record_learning:
         return _record_learning(options, name)
     game = make_game(name)
     if options.learner == "logs":
         return _record_logs(options, name, game)
+    amount = {"num_episodes": options.episodes} if options.episodes is not None else {"num_steps": options.steps}
+    check_amount(**amount)
     shipped = has_expert(name) and not options.train and options.learner is None
     expert = (
         load_expert(name)
@@ -86,7 +90,6 @@ def run(options: Expert) -> dict:
     )
     kind = "greedy" if options.greedy else "stochastic"
     who = "shipped" if shipped else "trained" if options.learner is None else f"{options.learner}-trained"
-    amount = {"num_episodes": options.episodes} if options.episodes is not None else {"num_steps": options.steps}
     data = record(
         game,
         expert.policy,
@@ -96,7 +99,8 @@ def run(options: Expert) -> dict:
         **amount,
     )
     store.save(data, options.out, overwrite=options.overwrite, expert=expert)
-    return _summary(options, name, data, who, kind)
+    cut = options.episodes is None and _last_is_cut(data, game.horizon)
+    return _summary(options, name, data, who, kind, cut)
 
 
 def _record_learning(options: Expert, name: str) -> dict:
@@ -180,14 +184,22 @@ def _record_logs(options: Expert, name: str, game) -> dict:
     return _summary(options, name, data, "logged", "greedy")
 
 
-def _summary(options: Expert, name: str, data, who: str, kind: str) -> dict:
+def _last_is_cut(data, horizon: int) -> bool:
+    """Whether the last episode ends with the recording, not by itself."""
+    length = int(data.lengths[-1])
+    return length < horizon and bool(data.truncated[-1, length - 1])
+
+
+def _summary(options: Expert, name: str, data, who: str, kind: str, cut: bool = False) -> dict:
+    """Facts of a recording; where its last episode is cut, returns are of the others."""
     import numpy as np
 
     from mairl.metrics.intervals import mean_interval
 
     whole = np.asarray(data.lengths) > 0
+    whole[-1] &= not cut
     returns = np.where(np.asarray(data.mask), np.asarray(data.true_reward), 0.0).sum(1)[whole]
-    mean, interval = mean_interval(returns.mean(1))
+    mean, interval = mean_interval(returns.mean(1)) if len(returns) else (None, [None, None])
     return {
         "demos": str(options.out),
         "game": name,
@@ -195,6 +207,7 @@ def _summary(options: Expert, name: str, data, who: str, kind: str) -> dict:
         "actions": kind,
         "episodes": data.num_episodes,
         "steps": data.num_steps,
+        "whole_episodes": len(returns),
         "return_mean": mean,
         "return_ci95": interval,
     }
@@ -212,10 +225,13 @@ def main(argv: list[str]) -> None:
         ]
         lines += [f"  reward a step, mean per agent: {paid[0]:.3f} at first, {paid[-1]:.3f} at last"] if paid else []
         return emit(facts, options.json, lines)
-    low, high = facts["return_ci95"] or (float("nan"), float("nan"))
+    whole = facts["whole_episodes"]
+    cut = "" if whole == facts["episodes"] else f", whole episodes only ({whole:,})"
     lines = [
         f"{facts['demos']}: {facts['steps']:,} steps, {facts['episodes']:,} episodes of the {facts['expert']} expert "
         f"({facts['actions']}) in {facts['game']}",
-        f"  return, mean per agent: {facts['return_mean']:.2f} [{low:.2f}, {high:.2f}]",
+        f"  return, mean per agent{cut}: {with_interval(facts['return_mean'], facts['return_ci95'])}"
+        if whole
+        else "  no return: no episode was recorded to its end (record more --steps, or whole --episodes)",
     ]
     emit(facts, options.json, lines)

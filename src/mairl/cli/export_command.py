@@ -17,6 +17,8 @@ def export(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     format: Literal["numpy", "onnx"] = "numpy",
     seed: int | None = None,
+    game: str = "",
+    demos: Path | None = None,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -27,13 +29,15 @@ def export(
         out: numpy: folder to create, which works with NumPy alone (`from policy import Policy`); onnx: file to create.
         format: what to write.
         seed: which; default: the run's first.
+        game: id and options of its game, if the run names none and they are needed: for onnx, and where all agents
+            share one network.
+        demos: the recording that it learned from, instead.
         overwrite: replace what exists.
         json: print one JSON object.
     """
+    from mairl.cli.run_game import agents_of, game_or_recording, told
     from mairl.core.learned import Learned
     from mairl.export import export_numpy, export_onnx
-    from mairl.games import make_game
-    from mairl.games.recorded import RecordedGame
     from mairl.metrics.evaluate import load_demos, read_run
 
     facts, _ = read_run(run)
@@ -42,18 +46,17 @@ def export(
     if seed not in seeds:
         raise InvalidData(f"{run} has no seed {seed}; it has {', '.join(map(str, seeds))}")
     learned = Learned.load(run / "learned", seed=seeds.index(seed))
-    if facts.get("game") not in (None, "", "none"):
-        game = make_game(facts["game"])
-    elif (data := load_demos(facts)) is not None:
-        game = RecordedGame.of(data)
-    else:
-        raise InvalidData(f"{run} learned from {facts.get('demos')}, which is gone: put the recording back there")
-    if format == "onnx":
-        export_onnx(learned, out, game.num_agents, game.observation_spec, overwrite=overwrite)
-    else:
-        export_numpy(learned, out, game.num_agents, overwrite=overwrite)
-    what = {"run": str(run), "out": str(out), "format": format, "seed": seed, "agents": game.num_agents}
-    emit(what, json, [f"{out}: the policy of seed {seed}, {game.num_agents} agents, as {format}"])
+    agents = agents_of(learned.policy)
+    if format == "onnx" or agents is None:
+        facts = told(facts, game, demos)
+        played = game_or_recording(run, facts, load_demos(facts))
+        agents = played.num_agents
+        if format == "onnx":
+            export_onnx(learned, out, agents, played.observation_spec, overwrite=overwrite)
+    if format == "numpy":
+        export_numpy(learned, out, agents, overwrite=overwrite)
+    what = {"run": str(run), "out": str(out), "format": format, "seed": seed, "agents": agents}
+    emit(what, json, [f"{out}: the policy of seed {seed}, {agents} agents, as {format}"])
 
 
 def main(argv: list[str]) -> None:

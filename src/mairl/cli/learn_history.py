@@ -1,6 +1,7 @@
 """`mairl learn METHOD --game GAME --history HISTORY -o RUN`: rewards from how agents change while they learn.
 
-Exact learners of tables are explained here, PPO's recorded updates in `learn_ppo_history`.
+Exact learners of tables are explained here, those that are seen through recordings alone in `learn_recordings`, PPO's
+recorded updates in `learn_ppo_history`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import RunFolder
 from mairl.algorithms.settings import plain
 from mairl.cli.output import emit, finite
-from mairl.core.errors import InvalidData, MairlError
+from mairl.core.errors import InvalidData, MairlError, Unsupported
 from mairl.core.learned import Learned
 from mairl.data.learning_history import LearningHistory, load_history
 from mairl.games.tabular import TabularPolicy
@@ -34,6 +35,9 @@ from mairl.games.tabular.reward import TabularReward
 from mairl.metrics.explanation import prediction_errors
 from mairl.metrics.learning import skill
 
+UNEXPLAINED = 0.1
+"""Exact learners of the assumed family leave nothing unexplained; above this share another one was at work."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnHistory:
@@ -41,12 +45,13 @@ class LearnHistory:
 
     Attributes:
         history: snapshots of agents that learn (`mairl expert --record-learning`, or
-            `mairl.data.learning_history.save_history`).
+            `mairl.data.learning_history.save_history`). Of tables, recordings of each snapshot are enough for i-lola,
+            ma-lfl and ma-lfl-state.
         out: run folder to create.
         game: id and options; default: the one named in the history.
         features: what rewards may be made of: the "game"'s own features (a number for each state where it has none), a
             number for each "state", or for each state and "joint" action. MA-LfL and LfL have tables, tied as they say.
-        held_out: how many of the last transitions are only predicted.
+        held_out: how many of the last transitions are only predicted (of recordings alone none: all are learned from).
         seeds: how many, counted from `seed`. They differ by what is drawn: CMA-ES's points, and where the fresh agents
             begin that learn from the recovered reward.
         seed: the first seed.
@@ -81,10 +86,12 @@ class Job(Protocol):
     Attributes:
         learners: "exact" ones of tables, or "ppo".
         discount: of the learners.
+        predicted: how many of the last transitions are not learned from.
     """
 
     learners: str
     discount: float
+    predicted: int
 
     def explain(self, seed: int, work: Path) -> tuple[Learned, dict[str, Any]]:
         """The result and its figures; what is half done may lie in the folder `work`, and is gone on with."""
@@ -125,13 +132,7 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
     game_name = options.game or history.metadata.game
     if not game_name:
         raise InvalidData(f"{options.history} does not say of which game it is: name it with --game")
-    job: Job
-    if history.updates is not None and isinstance(history.updates.learner, PPO):
-        from mairl.cli.learn_ppo_history import PPOJob
-
-        job = PPOJob(options, name, method, history, game_name)
-    else:
-        job = TableJob(options, method, history, game_name)
+    job = job_of(options, name, method, history, game_name)
     config = finite(dataclasses.asdict(method))  # type: ignore[call-overload]
     asked = {"method": name, "config": config, "game": game_name, "features": options.features}
     asked |= {"history": str(options.history.resolve()), "held_out": options.held_out, "induced": options.induced}
@@ -143,9 +144,8 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
             print(f"\r{name}: seed {done + 1} of {len(seeds)}", end="", file=sys.stderr, flush=True)
         try:
             parts.append(_part(folder, job, seed))
-        except MairlError:
-            # Nothing to go on with is left behind.
-            if not any(folder.chunks.iterdir()):
+        except Exception as error:
+            if not _goes_on(folder, error):
                 shutil.rmtree(folder.partial)
             raise
     if not options.quiet and sys.stderr.isatty():
@@ -166,7 +166,7 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
         "history": asked["history"],
         "snapshots": history.num_snapshots,
         "features": options.features,
-        "held_out_transitions": options.held_out,
+        "held_out_transitions": job.predicted,
         "learners": job.learners,
         "discount": job.discount,
         "seeds": seeds,
@@ -180,6 +180,30 @@ def run(options: LearnHistory, name: str, method: Explains, command: str) -> dic
     return {"run": str(options.out), "algorithm": name, "game": game_name, "seeds": seeds, "explained": explained}
 
 
+def job_of(options: LearnHistory, name: str, method: Explains, history: LearningHistory, game: str) -> Job:
+    """What the history is of: PPO's updates, tables, or recordings alone.
+
+    Raises:
+        Unsupported: another learner's updates.
+    """
+    learner = history.updates and history.updates.learner
+    if isinstance(learner, PPO):
+        from mairl.cli.learn_ppo_history import PPOJob
+
+        return PPOJob(options, name, method, history, game)
+    if learner is not None:
+        raise Unsupported(
+            f"{options.history} is a history of {type(learner).__name__}, whose updates cannot be explained: record "
+            "PPO in simple-spread, coin-game or multiwalker (mairl expert GAME --record-learning --learner ppo), or in "
+            "a table an exact learner (--learner lola-taylor)"
+        )
+    if history.policies is None:
+        from mairl.cli.learn_recordings import RecordingsJob
+
+        return RecordingsJob(options, name, method, history, game)
+    return TableJob(options, method, history, game)
+
+
 class TableJob:
     """Exact learners of a game that is a table; see `Job`."""
 
@@ -187,6 +211,7 @@ class TableJob:
 
     def __init__(self, options: LearnHistory, method: Explains, history: LearningHistory, game: str):
         seen, self.held_out = split(history, options.held_out)
+        self.predicted = options.held_out
         self.case, self.method = watched(game, options.features, seen), method
         self.discount = self.case.tables.discount
 
@@ -202,8 +227,29 @@ class TableJob:
         facts["kl_1b"] = prediction_errors(tables, self.held_out, found.predict)
         facts["kl_0"] = prediction_errors(tables, self.held_out, None)
         facts["skill_1b"] = skill(facts["kl_1b"], facts["kl_0"])
+        facts["notes"] += distrust(facts)
         induced = TabularPolicy.new(induced_policies(tables, found.rewards, seed))
         return Learned(induced, TabularReward.new(found.rewards)), facts
+
+
+def distrust(facts: dict[str, Any]) -> list[str]:
+    """A sentence where the figures of one explanation speak against its reward, else none."""
+    if facts["skill_1b"] is not None and facts["skill_1b"] <= 0:
+        return ["held-out policies are predicted no better than by expecting no change: do not trust this reward"]
+    if facts["relative_residual"] > UNEXPLAINED:
+        return [
+            f"{facts['relative_residual']:.0%} of the changes are unexplained, other learners were at work: do not "
+            "trust this reward, try other families or another method"
+        ]
+    return []
+
+
+def _goes_on(folder: RunFolder, error: Exception) -> bool:
+    """Whether a run that broke off has left something worth going on with: seeds that are done, or a training that was
+    cut short by something other than what was asked for."""
+    if any(done.suffix != ".partial" for done in folder.chunks.iterdir()):
+        return True
+    return not isinstance(error, MairlError) and any(any(work.iterdir()) for work in folder.partial.glob("work-*"))
 
 
 def _part(folder: RunFolder, job: Job, seed: int) -> tuple[Learned, dict[str, Any]]:

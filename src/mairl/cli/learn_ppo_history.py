@@ -31,6 +31,7 @@ class PPOJob:
     Raises:
         Unsupported: a method that there is for tables only, or options of tables.
         InvalidData: too few updates, or no updates to repeat.
+        InvalidGame: updates made in another game.
     """
 
     learners = "ppo"
@@ -53,6 +54,7 @@ class PPOJob:
                 f"{record.num_steps} recorded updates, {options.held_out} of them held out: at least one must be left "
                 "to learn from; record more updates, or hold out fewer (--held-out)"
             )
+        self.predicted = options.held_out
         self.case, self.discount = make_case(ppo, record, range(fitted, record.num_steps), 0), ppo.discount
         learned_for = history.metadata.facts().get("env_steps")
         if options.induced is None and learned_for is None:

@@ -17,6 +17,15 @@ def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
         print("\n".join(lines))
 
 
+def with_interval(value: float | None, interval: list[float | None] | None, digits: int = 2) -> str:
+    """A number with its interval, where there is one, as people read it."""
+    if value is None:
+        return "–"
+    low, high = interval or (None, None)
+    known = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{known}"
+
+
 def finite(value: Any) -> Any:
     """The same data with NaN and infinities as null, as JSON has none."""
     if isinstance(value, dict):

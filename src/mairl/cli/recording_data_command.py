@@ -68,7 +68,7 @@ def import_humans(
     for layout, split in sorted({(t.layout, t.split) for t in trials}):
         data = human.human_demonstrations(trials, layout, split)
         name = f"{layout}-{split}"
-        store.save(data, partial / name)
+        store.save(data, partial / name, action_space=data.action_space)
         stores[name] = {"episodes": data.num_episodes, "steps": data.num_steps}
     if out.exists():
         shutil.rmtree(out)
@@ -103,7 +103,7 @@ def import_table(
         json: print one JSON object.
     """
     data = read_table(list(paths), mapping, Metadata.of(game, source))
-    store.save(data, out, overwrite=overwrite)
+    store.save(data, out, overwrite=overwrite, action_space=data.action_space)
     facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(
         facts,
@@ -130,7 +130,7 @@ def import_minari(
     from mairl.data.minari import read_minari
 
     data = read_minari(source)
-    store.save(data, out, overwrite=overwrite)
+    store.save(data, out, overwrite=overwrite, action_space=data.action_space)
     facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(facts, json, [f"{out}: {data.num_episodes} episodes, {data.num_steps:,} joint steps"])
 
@@ -170,13 +170,33 @@ def main(argv: list[str]) -> None:
         "import": {"overcooked-human": import_humans, "table": import_table, "minari": import_minari},
         "export": {"minari": export_minari},
     }
+    asks = ("-h", "--help")
     if argv and argv[0] in formats:
         way, known = argv[0], formats[argv[0]]
+        names = ", ".join([*known, *(FORMATS if way == "import" else [])])
+        if len(argv) > 1 and argv[1] in asks:
+            what = "PATH … -o STORE" if way == "import" else "STORE -o FOLDER"
+            print(
+                f"usage: mairl data {way} FORMAT {what} [options]\n\nFORMAT is one of {names}.\n"
+                f"mairl data {way} FORMAT --help shows a format's options."
+            )
+            return
         if len(argv) < 2 or argv[1] not in known:
-            names = [*known, *(FORMATS if way == "import" else [])]
-            raise InvalidData(f"mairl data {way} FORMAT …: the formats are {', '.join(names)}")
+            raise InvalidData(f"mairl data {way} FORMAT …: the formats are {names}")
         tyro.cli(known[argv[1]], args=argv[2:], prog=f"mairl data {way} {argv[1]}")
+        return
+    if argv and argv[0] in asks:
+        print(_USAGE)
         return
     if not argv or argv[0] not in commands:
         raise InvalidData(f"mairl data is followed by import, export, generate, {' or '.join(commands)}")
     tyro.cli(commands[argv[0]], args=argv[1:], prog=f"mairl data {argv[0]}")
+
+
+_USAGE = """usage: mairl data import FORMAT PATH … -o STORE    recordings, or driving logs, as a store
+       mairl data export FORMAT STORE -o FOLDER    a recording for other tools
+       mairl data generate -o STORE --worlds N     made-up driving scenarios
+       mairl data info STORE                       what a store holds
+       mairl data validate STORE                   whether it can be learned from
+
+mairl data COMMAND --help shows a command's options."""

@@ -22,13 +22,15 @@ def render(
     attention: int | None = None,
     scenario: tuple[str, ...] = (),
     step: int | None = None,
+    game: str = "",
+    overwrite: bool = False,
 ) -> None:
     """Draws an episode: a learned policy's (RUN), a recorded one or a driving scenario (STORE).
 
     Args:
         source: a RUN or a STORE.
-        out: FILE.html (a RUN's report; a player of scenarios, or of a driving RUN's rollouts beside the logs), .gif,
-            .png or .mp4.
+        out: FILE.html (a RUN's report; a player of a recorded episode, of scenarios, or of a driving RUN's rollouts
+            beside the logs), .gif, .png or .mp4.
         episode: which recorded episode.
         greedy: the learned policy's likeliest actions.
         seed: of the learned policy's episode.
@@ -37,7 +39,13 @@ def render(
             or that of the expert saved in the STORE, where its networks have one.
         scenario: which driving scenarios, by id; by default the first, in a page the first ones.
         step: of a driving scenario: drawn in a .png, where a page starts.
+        game: id and options, if the RUN or STORE does not name its game.
+        overwrite: replace an existing FILE.
     """
+    if out.exists() and not overwrite:
+        raise InvalidData(f"{out} exists: choose another file, or replace it on purpose (--overwrite)")
+    if not out.parent.is_dir():
+        raise InvalidData(f"there is no folder {out.parent} to write {out.name} into")
     from mairl.cli.render_scenarios import holds_scenarios, render_scenarios
 
     if holds_scenarios(source):
@@ -48,45 +56,60 @@ def render(
     import jax
     import numpy as np
 
+    from mairl.cli.run_game import check_plays, game_name, told
     from mairl.core.learned import Learned
     from mairl.data import store
     from mairl.games import make_game
     from mairl.metrics.evaluate import read_run
     from mairl.report.animate import episode_states, frames, write_animation
     from mairl.report.attention import draw_attention
-    from mairl.report.html import write_report
+    from mairl.report.html import write_episode, write_report
 
+    page = out.suffix.lower() == ".html"
     if (source / "run.json").exists():
         facts, learned = read_run(source)
-        if out.suffix == ".html" and facts["game"].partition(":")[0] == "driving":
+        facts = told(facts, game)
+        if page and (facts.get("game") or "").partition(":")[0] == "driving":
             from mairl.report.driving_player import write_rollouts
 
             write_rollouts(facts["game"], learned, out, seed, greedy)
             print(out)
             return
-        if out.suffix == ".html":
+        if page:
             out.write_text(write_report(source).read_text(encoding="utf-8"), encoding="utf-8")
             print(out)
             return
-        game = make_game(facts["game"])
-        policy = one_of(learned.policy, 0)
-        states, _ = episode_states(game, policy, seed, greedy)
+        name, policy = game_name(source, facts), one_of(learned.policy, 0)
+        played = make_game(name)
+        if game:
+            check_plays(source, policy, played, name)
+        states, paid = episode_states(played, policy, seed, greedy)
     else:
         data = store.load(source)
-        if data.state is None or not data.metadata.game:
-            raise InvalidData(f"{source} holds no game states, or not the game's name: there is nothing to draw")
+        name = game or data.metadata.game
+        if data.state is None:
+            raise InvalidData(f"{source} holds no game states: there is nothing to draw")
+        if not name:
+            raise InvalidData(f"{source} does not say in which game it was recorded: name it with --game")
         if not 0 <= episode < data.num_episodes:
             raise InvalidData(f"{source} has episodes 0 … {data.num_episodes - 1}, not {episode}")
-        game = make_game(data.metadata.game)
+        played = make_game(name)
+        if game:
+            data.check_fits(played)
         length = int(data.lengths[episode])
         states = jax.tree.map(lambda x: np.asarray(x[episode, : length + 1]), data.state)
+        paid = None if data.true_reward is None else np.asarray(data.true_reward[episode, :length])
         policy = Learned.load(source / "expert").policy if attention is not None else None
     if attention is None or policy is None:
-        pictures = frames(game, states)
+        pictures = frames(played, states)
     else:
         each = [jax.tree.map(lambda x, k=k: x[k], states) for k in range(len(jax.tree.leaves(states)[0]))]
-        pictures = [draw_attention(game, policy, state, attention) for state in each]
-    write_animation(pictures, out, 6.0 if fps is None else fps)
+        pictures = [draw_attention(played, policy, state, attention) for state in each]
+    if page:
+        lead = f"Episode {episode} of {source.name}, {len(pictures) - 1} steps"
+        write_episode(pictures, paid, played.agent_names(), out, name, lead)
+    else:
+        write_animation(pictures, out, 6.0 if fps is None else fps)
     print(out)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mairl.cli.output import emit
-from mairl.core.errors import Unsupported
+from mairl.core.errors import InvalidData, Unsupported
 
 
 def main(argv: list[str]) -> None:
@@ -40,12 +40,15 @@ def main(argv: list[str]) -> None:
                 confusion, curves, cma-es; default: everything but t3, which takes hours.
             figure: of "mamql" 2, 3 or 4; of "ilola" 1 (divergences) or 2 (heat maps), with all pictures beside them.
             budget: "paper" for the claims, "quick" to see that everything works.
-            seeds: default ten, five for Figure 2, one for "ilola" exact, three for t3; with the quick budget two.
+            seeds: default ten, five for Figure 2 and "ilola" confusion, three for t3, trajectories and cma-es; with the
+                quick budget two, one for exact.
             algorithms: only these; of "ilola" the learners (exact) or methods (t1).
             games: only these.
             stochastic: demonstrations of the stochastic expert instead of the greedy one.
             json: print one JSON object.
         """
+        if seeds is not None and seeds < 1:
+            raise InvalidData(f"{seeds} seeds: at least one is needed")
         if paper == "ilola":
             if games or stochastic:
                 raise Unsupported("the tables of ilola name their games and learners: leave --games, --stochastic out")
@@ -101,6 +104,8 @@ def _ilola(
 
     if table is not None and table not in TABLES:
         raise Unsupported(f"ilola has the tables {', '.join(TABLES)}, not {table}")
+    if figure not in (None, 1, 2):
+        raise Unsupported(f"ilola has the figures 1 (divergences) and 2 (heat maps), not {figure}")
     known = list(dict.fromkeys([*LEARNERS, *ilola_t1.METHODS, *ilola_ppo.ROWS]))
     if unknown := sorted(set(algorithms) - set(known)):
         raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json as jsonlib
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from mairl.cli.output import emit, finite
+from mairl.cli.output import emit, finite, with_interval
+from mairl.core.errors import InvalidData, InvalidGame, Unsupported
 
 
 def transfer(
@@ -27,7 +31,7 @@ def transfer(
 
     Args:
         run: a RUN.
-        game: id and options, if another than the run's: with the same observations and actions.
+        game: id and options, if the run names no game, or for another one with the same observations and actions.
         reward: which face of the reward; default: the joint one, or the shaped one where there is no other.
         budget: environment steps; default: the expert recipe's.
         episodes: measured per seed.
@@ -40,8 +44,9 @@ def transfer(
     import numpy as np
 
     from mairl.algorithms.fit import fit
-    from mairl.core.errors import InvalidGame, Unsupported
+    from mairl.cli.run_game import NO_GAME, check_plays, game_name, told
     from mairl.core.policy import UniformPolicy
+    from mairl.core.stacked import one_of
     from mairl.data.collect import play_episodes
     from mairl.games import make_game
     from mairl.games.rewarded import RewardedGame
@@ -50,14 +55,18 @@ def transfer(
     from mairl.recipes.experts import recipe_for
 
     facts, learned = read_run(run)
-    name = game or facts["game"]
-    real, home = make_game(name), make_game(facts["game"])
+    name, own = game_name(run, told(facts, game)), facts.get("game") or ""
+    real = make_game(name)
+    home = make_game(own) if own not in NO_GAME else real
     if real.observation_spec != home.observation_spec or real.action_space != home.action_space:
-        raise InvalidGame(f"{name} has other observations or actions than {facts['game']}: the reward cannot judge it")
+        raise InvalidGame(f"{name} has other observations or actions than {own}: the reward cannot judge it")
+    path = result_path(run, name)
     kind = reward or ("reward" if learned.reward is not None else "shaped_reward")
     payment = getattr(learned, kind)
     if payment is None:
         raise Unsupported(f"{run} recovered no {kind.replace('_', ' ')}: {facts['algorithm']['name']} gives none")
+    if home is real:
+        check_plays(run, one_of(learned.policy, 0), RewardedGame(real, one_of(payment, 0)), name)
     recipe = recipe_for(name)
     steps = recipe.budget if budget is None else budget
     collection = recipe.algorithm.collection(real)
@@ -76,8 +85,7 @@ def transfer(
     count = len(facts["seeds"])
     on_recovered = []
     for i in range(count):
-        one = jax.tree.map(lambda x, i=i: x[i] if eqx.is_array(x) else x, payment)
-        on_recovered += trained(RewardedGame(real, one), [i])
+        on_recovered += trained(RewardedGame(real, one_of(payment, i)), [i])
     on_true = trained(real, list(range(min(count, 2))))
     random = measured(UniformPolicy(real.num_agents, real.action_space), 400)
     mean, interval = mean_interval(np.array(on_recovered))
@@ -95,15 +103,27 @@ def transfer(
         "random": random,
         "normalised": (mean - random) / (best - random) if best != random else None,
     }
-    (run / f"transfer-{name.replace(':', '_')}.json").write_text(jsonlib.dumps(finite(facts_out), indent=1))
-    low, high = interval
-    shown = f"{mean:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")
+    path.write_text(jsonlib.dumps(finite(facts_out), indent=1))
     lines = [
         f"fresh agents trained on the {kind.replace('_', ' ')} of {run}, in {name}:",
-        f"  true return, mean per agent: {shown}",
+        f"  true return, mean per agent: {with_interval(mean, interval)}",
         f"  trained on the true reward: {best:.2f}; random play: {random:.2f}",
     ]
     emit(facts_out, json, lines)
+
+
+def result_path(run: Path, name: str) -> Path:
+    """Where the result of a game goes. Options may hold what no file name can: that is replaced, and a digest tells
+    such names apart.
+
+    Raises:
+        InvalidData: nothing can be written into the run.
+    """
+    if not os.access(run, os.W_OK):
+        raise InvalidData(f"{run} cannot be written to, and the result goes into it: change its permissions")
+    plain = name.replace(":", "_", 1)
+    safe = re.sub(r"[^\w=.,-]", "_", plain, flags=re.ASCII)[:100]
+    return run / f"transfer-{safe}{'' if safe == plain else '-' + hashlib.sha256(name.encode()).hexdigest()[:8]}.json"
 
 
 def main(argv: list[str]) -> None:

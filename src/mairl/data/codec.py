@@ -27,7 +27,8 @@ class Codec:
         action_space: of every agent, padded.
         counts: `[agent]` how many actions each agent has; None for vectors.
         shape, dtype: of one agent's observation.
-        masked_obs: `[agent]` the observation is a dictionary `{"observation", "action_mask"}`.
+        masked_obs: `[agent]` the observation is a dictionary with an "action_mask" of the agent's choices; the rest of
+            it is what is observed.
     """
 
     def __init__(self, names: list[str], observation_spaces: dict[str, Any], action_spaces: dict[str, Any], title: str):
@@ -37,10 +38,14 @@ class Codec:
             raise InvalidGame(
                 f"{title} names no agents (possible_agents is empty): declare all that can ever take part"
             )
-        self.masked_obs = [_has_mask(observation_spaces[n]) for n in names]
+        choices = self.spaces.Discrete | self.spaces.MultiDiscrete
+        self.masked_obs = [
+            isinstance(action_spaces[n], choices) and "action_mask" in _parts(observation_spaces[n]) for n in names
+        ]
+        self._beside = [tuple(k for k in _parts(observation_spaces[n]) if k != "action_mask") for n in names]
         self._obs = [
-            observation_spaces[n]["observation"] if masked else observation_spaces[n]
-            for n, masked in zip(names, self.masked_obs)
+            self._unmasked(i, observation_spaces[n]) if self.masked_obs[i] else observation_spaces[n]
+            for i, n in enumerate(names)
         ]
         self._actions = [action_spaces[n] for n in names]
         box = self.spaces.Box
@@ -62,7 +67,8 @@ class Codec:
         """Agent `i`'s observation as an array of `shape`, and its action mask if it came with it."""
         mask = None
         if self.masked_obs[i]:
-            value, mask = value["observation"], np.asarray(value["action_mask"])
+            mask, beside = np.asarray(value["action_mask"]), self._beside[i]
+            value = value[beside[0]] if len(beside) == 1 else value
         if not self.flattened:
             array = np.asarray(value, self.dtype)
             if array.shape != self.shape:
@@ -136,6 +142,13 @@ class Codec:
             return None
         return tuple(tuple(bool(a) for a in self.allowed(i, None)) for i in range(len(self.names)))
 
+    def _unmasked(self, i: int, space: Any) -> Any:
+        """What agent `i` observes beside its mask: by itself where it is one thing, else as a dictionary."""
+        beside = self._beside[i]
+        if not beside:
+            raise InvalidGame(f"{self.title}: {self.names[i]} observes nothing but its action mask: add an observation")
+        return space[beside[0]] if len(beside) == 1 else self.spaces.Dict({k: space[k] for k in beside})
+
     def _flat_size(self, name: str, space: Any) -> int:
         utils = require("gymnasium.spaces.utils", package="gymnasium", purpose="learn from outside games")
         self._flatten = utils.flatten
@@ -178,12 +191,10 @@ class Codec:
         return Box(size, -1.0, 1.0)
 
 
-def _has_mask(space: Any) -> bool:
-    return (
-        hasattr(space, "spaces")
-        and isinstance(space.spaces, dict)
-        and set(space.spaces) == {"observation", "action_mask"}
-    )
+def _parts(space: Any) -> dict[str, Any]:
+    """The spaces of a dictionary; none of any other space."""
+    parts = getattr(space, "spaces", {})
+    return parts if isinstance(parts, dict) else {}
 
 
 def agents_of(see: Any, act: Any, title: str) -> tuple[str, list]:

@@ -169,8 +169,9 @@ def record(
 
     Raises:
         InvalidGame: a host game failed, with the reason in one line.
-        Unsupported: a function plays one of our games.
+        Unsupported: a function plays one of our games, or nothing is to be recorded.
     """
+    check_amount(num_episodes=num_episodes, num_steps=num_steps)
     if isinstance(game, HostGame):
         limits = {"num_episodes": num_episodes, "num_steps": num_steps}
         return record_host(game, policy, key, **limits, greedy=greedy, workers=workers, metadata=metadata)
@@ -198,6 +199,13 @@ def record(
     if num_steps is not None:
         return recorded.head(num_steps)
     return recorded.episodes(slice(0, num_episodes)) if recorded.num_episodes > want else recorded
+
+
+def check_amount(**amounts: int | None) -> None:
+    """Raises `Unsupported` if fewer than one of something is to be recorded; None: it is not what is counted."""
+    for name, amount in amounts.items():
+        if amount is not None and amount < 1:
+            raise Unsupported(f"{name.removeprefix('num_')} must be at least 1, got {amount}")
 
 
 def recording(game: MarkovGame, steps: Transition, lengths: np.ndarray, metadata: Metadata) -> Demonstrations:

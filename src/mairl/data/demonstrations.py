@@ -62,6 +62,7 @@ class Demonstrations(eqx.Module):
         action_mask: `[episode, time+1, agent, action]` allowed actions, or None when all are.
         true_reward: `[episode, time, agent]`, or None. Hidden from learners of rewards; used by metrics only.
         metadata: where the recording comes from.
+        action_space: what the agents could do, or None where only what they did is known.
     """
 
     actions: Array
@@ -75,6 +76,7 @@ class Demonstrations(eqx.Module):
     action_mask: Bool[Array, "episode time+1 agent action"] | None = None
     true_reward: Float[Array, "episode time agent"] | None = None
     metadata: Metadata = eqx.field(static=True, default=Metadata())
+    action_space: ActionSpace | None = eqx.field(static=True, default=None)
 
     @property
     def num_episodes(self) -> int:
@@ -130,9 +132,9 @@ class Demonstrations(eqx.Module):
         host = {
             f.name: jax.tree.map(lambda x: np.asarray(x)[take], getattr(self, f.name))
             for f in dataclasses.fields(self)
-            if f.name not in ("steps", "metadata")
+            if f.name not in ("steps", "metadata", "action_space")
         }
-        return demonstrations(**host, metadata=self.metadata)
+        return demonstrations(**host, metadata=self.metadata, action_space=self.action_space)
 
     def head(self, num_steps: int) -> Demonstrations:
         """The first `num_steps` joint transitions: whole episodes, the last one cut (marked truncated) if need be.
@@ -237,7 +239,7 @@ def demonstrations(
 
     Args:
         mask: default: every agent takes part in every recorded step.
-        action_space: if given, actions are checked against it.
+        action_space: if given, actions are checked against it, and it is kept.
 
     Raises:
         InvalidData: wrong shapes, out-of-range actions, NaNs, lengths beyond the arrays, no steps at all.
@@ -253,7 +255,8 @@ def demonstrations(
     )
     if discrete and not whole:
         raise InvalidData("discrete actions must be whole numbers; give vector actions a last axis, even of size 1")
-    actions = actions.astype(np.int32 if discrete else np.float32)
+    if not discrete:
+        actions = actions.astype(np.float32)
     episodes, time, agents = actions.shape[:3]
     lengths = np.asarray(lengths).astype(np.int32)
     terminated, truncated = np.asarray(terminated, bool), np.asarray(truncated, bool)
@@ -283,7 +286,8 @@ def demonstrations(
         action_mask = np.asarray(action_mask, bool)
         _expect("action_mask", action_mask.shape[:3], (episodes, time + 1, agents))
     _check_actions(actions, mask, action_space, action_mask)
-    actions = np.where(mask if discrete else mask[..., None], actions, 0).astype(actions.dtype)
+    # Only now: a number too large for int32 would have wrapped, into range perhaps.
+    actions = np.where(mask if discrete else mask[..., None], actions, 0).astype(np.int32 if discrete else np.float32)
     steps = np.argwhere(within).astype(np.int32)
     return Demonstrations(
         actions=jnp.asarray(actions),
@@ -297,6 +301,7 @@ def demonstrations(
         action_mask=None if action_mask is None else jnp.asarray(action_mask),
         true_reward=None if true_reward is None else jnp.asarray(true_reward),
         metadata=metadata,
+        action_space=action_space,
     )
 
 
@@ -323,9 +328,9 @@ def _check_actions(actions, mask, space, action_mask) -> None:
     if space is not None and (isinstance(space, Discrete) != (actions.ndim == 3)):
         raise InvalidData(f"actions of shape {actions.shape} do not belong to {space}")
     if actions.ndim == 3:
-        top = space.n if isinstance(space, Discrete) else (action_mask.shape[-1] if action_mask is not None else None)
-        bad = mask & ((actions < 0) | ((actions >= top) if top is not None else False))
-        allowed = f"0 … {top - 1}" if top is not None else "0 and above"
+        top = space.n if isinstance(space, Discrete) else (action_mask.shape[-1] if action_mask is not None else 2**31)
+        bad = mask & ((actions < 0) | (actions >= min(top, 2**31)))
+        allowed = f"0 … {min(top, 2**31) - 1}"
     else:
         bad = mask & ~np.isfinite(actions).all(-1)
         allowed = "finite"
@@ -334,12 +339,14 @@ def _check_actions(actions, mask, space, action_mask) -> None:
             bad, allowed = mask & ~(np.isfinite(actions).all(-1) & inside), f"within [{space.low}, {space.high}]"
     if bad.any():
         episode, step, agent = np.argwhere(bad)[0]
+        found = actions[episode, step, agent]
         raise InvalidData(
             f"{int(bad.sum())} actions are out of range, first in episode {episode}, step {step}, agent {agent}: "
-            f"{actions[episode, step, agent]}; allowed: {allowed}"
+            f"{found if found.ndim else format(found, '.10g')}; allowed: {allowed}"
         )
     if action_mask is not None and actions.ndim == 3:
-        chosen = np.take_along_axis(action_mask[:, :-1], np.where(mask, actions, 0)[..., None], -1)[..., 0]
+        taken = np.where(mask, actions, 0).astype(np.int32)
+        chosen = np.take_along_axis(action_mask[:, :-1], taken[..., None], -1)[..., 0]
         if (forbidden := mask & ~chosen).any():
             episode, step, agent = np.argwhere(forbidden)[0]
             raise InvalidData(

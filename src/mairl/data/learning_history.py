@@ -103,10 +103,16 @@ class LearningHistory(eqx.Module):
             InvalidData: the policies are not tables of logits.
         """
         leaves = jax.tree.leaves(self.policies)
+        if not leaves:
+            raise InvalidData(
+                "this history holds recordings alone, no policies: of a table mairl learn i-lola, ma-lfl and "
+                "ma-lfl-state learn from them (mairl.algorithms.from_trajectories, .ma_lfl_sampled)"
+            )
         if len(leaves) != 1 or leaves[0].ndim != 4:
             raise InvalidData(
                 "exact inversions need tabular policies, one array of logits [step, agent, state, action]; this "
-                f"history has {len(leaves)} arrays of shapes {[x.shape for x in leaves]}"
+                f"history has {len(leaves)} arrays of shapes {[x.shape for x in leaves]}: record exact learners of a "
+                "table (mairl expert GAME --record-learning --learner lola-taylor), or give its policies as tables"
             )
         table = np.asarray(leaves[0], np.float64)
         return table - table.mean(axis=-1, keepdims=True)
@@ -124,7 +130,7 @@ def learning_history(
 
     Raises:
         InvalidData: neither policies nor trajectories, fewer than two snapshots, axes of different lengths, values
-            that are not finite.
+            that are not finite, tables of probabilities instead of logits.
     """
     policies, optimiser, updates = (jax.tree.map(np.asarray, tree) for tree in (policies, optimiser, updates))
     leaves = jax.tree_util.tree_leaves_with_path(policies)
@@ -134,10 +140,13 @@ def learning_history(
         name = jax.tree_util.keystr(path) or "policies"
         if leaf.ndim < 2:
             raise InvalidData(f"{name} has shape {leaf.shape}: stack snapshots as [step, agent, ...]")
+        _floored(name, leaf)
         _finite(name, leaf)
     if len({leaf.shape[:2] for _, leaf in leaves}) > 1:
         shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
         raise InvalidData(f"policies differ in their first two axes, [step, agent]: {shapes}; stack the same snapshots")
+    if len(leaves) == 1:
+        _logits(leaves[0][1])
     history = LearningHistory(policies, tuple(trajectories), optimiser, updates, metadata)
     count = history.num_snapshots
     if count < 2:
@@ -236,6 +245,26 @@ def _check_updates(updates: Updates, policies: PyTree[Any] | None, count: int) -
         leaf = getattr(updates, name)
         if leaf is not None and leaf.shape[:3] != lead:
             raise InvalidData(f"updates.{name} has shape {leaf.shape}, the play [step, time, env] {lead}")
+
+
+def _floored(name: str, leaf: np.ndarray) -> None:
+    """Refuses the logarithm of 0: no finite change of logits leads to a policy that never takes an action."""
+    if np.issubdtype(leaf.dtype, np.floating) and (never := int(np.sum(np.isneginf(leaf)))):
+        raise InvalidData(
+            f"{name} has {never} logits of -inf, of actions that are never taken: give probabilities a floor before "
+            "the logarithm, np.log(np.clip(probabilities, 1e-8, 1))"
+        )
+
+
+def _logits(table: np.ndarray) -> None:
+    """Refuses tables of probabilities: as logits they are other policies, and nothing else would show it."""
+    if table.ndim != 4 or table.shape[-1] < 2 or table.min() < 0 or table.max() > 1:
+        return
+    if np.allclose(table.sum(axis=-1), 1, atol=1e-4):
+        raise InvalidData(
+            "these policies are probabilities (all from 0 to 1, with sums of 1), histories hold logits: give their "
+            "logarithm, np.log(np.clip(probabilities, 1e-8, 1))"
+        )
 
 
 def _finite(name: str, leaf: np.ndarray) -> None:

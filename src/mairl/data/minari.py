@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mairl.core.errors import InvalidData, require
+from mairl.core.spaces import Discrete
 from mairl.data.codec import joint_codec
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
 
@@ -170,7 +171,7 @@ def write_minari(data: Demonstrations, out: str | Path, *, name: str = "", overw
     storage = require("minari.dataset.minari_storage", package="'mairl[minari]'", purpose=_PURPOSE).MinariStorage
     buffer = require("minari.data_collector", package="'mairl[minari]'", purpose=_PURPOSE).EpisodeBuffer
     version = require("minari", package="'mairl[minari]'", purpose=_PURPOSE).__version__
-    out = Path(out)
+    out = Path(out).absolute()  # As Minari wants it.
     if out.exists() and not overwrite:
         raise InvalidData(f"{out} exists: choose another folder, or replace it on purpose (--overwrite)")
     if data.obs is None:
@@ -240,6 +241,8 @@ def _space(spaces: Any, shape: tuple, dtype: np.dtype) -> Any:
 def _act_space(spaces: Any, data: Demonstrations) -> Any:
     actions = np.asarray(data.actions)
     if actions.ndim == 3:
+        if isinstance(data.action_space, Discrete):
+            return spaces.Discrete(data.action_space.n)
         mask = data.action_mask
         return spaces.Discrete(mask.shape[-1] if mask is not None else int(actions.max()) + 1)
     # With 0, which stands where an agent took no part.

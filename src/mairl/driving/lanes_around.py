@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.lane_index import FACTS, POINTS, LaneIndex
-from mairl.driving.surroundings import LEVEL, PER_FAST, PER_UNIT, Scene
+from mairl.driving.segments import LEVEL
+from mairl.driving.surroundings import PER_FAST, PER_UNIT, Scene
 
 REACH = 2.5
 """Metres from a lane's centreline within which a vehicle is on it."""

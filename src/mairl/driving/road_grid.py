@@ -16,11 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mairl.core.errors import InvalidData
 from mairl.driving.segments import SegmentKind, Segments
 
 FEATURES = ("x", "y", "half_length", "ux", "uy", "kind", "z")
 """Of a segment in a table: middle, half its length, direction, `SegmentKind`, height. Where there is none, the kind is
 -1 and the height infinite."""
+
+MOST_CELLS = 4_000_000
+"""Of one map, with or without a row: 10 km by 10 km of the usual cells. One stray lane 60 km away would take gigabytes
+to index what lies between."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +72,13 @@ class RoadGrid(eqx.Module):
 
 
 def joined(grids: Sequence[RoadGrid]) -> RoadGrid:
-    """Several maps as one grid, in their order; all made with the same `GridConfig`."""
+    """Several maps as one grid, in their order; all made with the same `GridConfig`.
+
+    Raises:
+        InvalidData: the maps together are so high and so wide that each would have more than `MOST_CELLS`.
+    """
     shape = np.max([grid.row.shape[1:] for grid in grids], axis=0)
+    _refuse_huge(*shape, grids[0].cell, "the maps together span")
     rows, first = [], 0
     for grid in grids:
         row = np.asarray(grid.row)
@@ -88,7 +98,11 @@ def joined(grids: Sequence[RoadGrid]) -> RoadGrid:
 
 
 def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid:
-    """Indexes one map, on the host."""
+    """Indexes one map, on the host.
+
+    Raises:
+        InvalidData: it spans more than `MOST_CELLS`.
+    """
     start, end = segments.start[:, :2].astype(np.float64), segments.end[:, :2].astype(np.float64)
     if len(segments):
         low = np.minimum(start, end).min(0) - config.near - config.cell
@@ -96,6 +110,7 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
     else:
         low, high = np.zeros(2), np.full(2, config.cell)
     width, height = (max(1, math.ceil(side / config.cell)) for side in high - low)
+    _refuse_huge(height, width, config.cell, "a map spans")
     taken = _near(start, end, low, (height, width), config)
     iy, ix = np.nonzero(taken)
     row = np.zeros((height, width), np.int32)
@@ -113,6 +128,15 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
         table[1:] = np.moveaxis(full[chosen], 1, 2)
         tables.append(jnp.asarray(table))
     return RoadGrid(jnp.asarray(low[None], jnp.float32), jnp.asarray(row[None]), tables[0], tables[1], config.cell)
+
+
+def _refuse_huge(height: int, width: int, cell: float, what: str) -> None:
+    cells = int(height) * int(width)
+    if cells > MOST_CELLS:
+        raise InvalidData(
+            f"{what} {width * cell / 1e3:.1f} by {height * cell / 1e3:.1f} km, that is {cells:,} cells of {cell:g} m, at "
+            f"most {MOST_CELLS:,} can be indexed: leave out roads that lie far from all tracks, or take larger cells"
+        )
 
 
 def _features(segments: Segments) -> np.ndarray:

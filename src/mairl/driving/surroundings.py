@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.geometry import same_level
 from mairl.driving.road_grid import FEATURES
+from mairl.driving.segments import LEVEL
 from mairl.driving.world import LOG, Worlds
 
 UNIT = 50.0
@@ -20,9 +21,6 @@ UNIT = 50.0
 
 FAST = 20.0
 """Metres a second that count as 1."""
-
-LEVEL = 2.5
-"""Metres: pieces of the map higher or lower than this belong to another road."""
 
 PER_UNIT, PER_FAST = 1 / UNIT, 1 / FAST
 """Factors: a division by a constant costs several times what a product does."""

@@ -11,6 +11,14 @@ from typing import Any
 from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame
 
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "True or False"),
+    "str": (str, "text"),
+}
+"""An option's annotation to what its value must be; games check options of other kinds themselves."""
+
 
 def _from(path: str, **defaults) -> Callable[..., MarkovGame]:
     """A constructor that is imported when it is first called."""
@@ -19,9 +27,16 @@ def _from(path: str, **defaults) -> Callable[..., MarkovGame]:
     def make(**options) -> MarkovGame:
         target = getattr(import_module(module), name)
         given = {**defaults, **options}
-        known = [p for p in inspect.signature(target).parameters if not p.startswith("_")]
+        parameters = inspect.signature(target).parameters
+        known = [p for p in parameters if not p.startswith("_")]
         if unknown := sorted(set(given) - set(known)):
             raise InvalidGame(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+        for option, value in given.items():
+            wanted = parameters[option].annotation
+            kind, words = _TYPES.get(wanted, (object, ""))
+            # Python counts True and False as whole numbers.
+            if not isinstance(value, kind) or (isinstance(value, bool) and wanted in ("int", "float")):
+                raise InvalidGame(f"{option} must be {words}, got {value!r}")
         try:
             return target(**given)
         except (TypeError, ValueError) as error:

@@ -35,8 +35,8 @@ class RecordedGame(MarkovGame):
         """Derives the game from a recording that holds observations.
 
         Args:
-            action_space: if None: as many actions as the action mask has, else the largest recorded action + 1;
-                for vector actions, the smallest and the largest recorded component.
+            action_space: if None: the recording's own; where it has none, as many actions as the action mask has, else
+                the largest recorded action + 1; for vector actions, the smallest and the largest recorded component.
 
         Raises:
             InvalidGame: the recording holds game states only, from which nothing can be observed.
@@ -47,7 +47,8 @@ class RecordedGame(MarkovGame):
                 "name the game it was recorded in"
             )
         spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[3:], x.dtype), data.obs)
-        return cls(data.num_agents, action_space or _space(data), spec, int(np.max(np.asarray(data.lengths))))
+        space = action_space or data.action_space or _space(data)
+        return cls(data.num_agents, space, spec, int(np.max(np.asarray(data.lengths))))
 
     def reset(self, key: Key[Array, ""]) -> tuple[State, PyTree[Array]]:
         """Raises `Unsupported`."""

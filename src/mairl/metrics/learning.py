@@ -38,7 +38,9 @@ def play_divergence(real: Distribution, predicted: Distribution, mask) -> Float[
         mask: `[step, time, env, agent]` the agent took part.
     """
     each, here = np.asarray(divergence(real, predicted), np.float64), np.asarray(mask, bool)
-    return np.where(here, each, 0.0).sum(axis=(1, 2, 3)) / np.maximum(here.sum(axis=(1, 2, 3)), 1)
+    mean = np.where(here, each, 0.0).sum(axis=(1, 2, 3)) / np.maximum(here.sum(axis=(1, 2, 3)), 1)
+    # Rounding may leave a divergence of 0 a little below it.
+    return np.maximum(mean, 0.0)
 
 
 def skill(divergence, reference) -> float | None:

@@ -45,7 +45,8 @@ def cma_es(
         target: stops once a value is not above it.
 
     Raises:
-        Unsupported: no point of the first population has a finite value.
+        Unsupported: fewer than two points in a population, no evaluations, or no point of the first population has a
+            finite value.
     """
     search = searching(start, spread=spread, population=population, evaluations=evaluations, target=target, seed=seed)
     points = next(search)
@@ -67,6 +68,10 @@ def searching(
 ) -> Generator[Float[np.ndarray, "population unknown"], Float[np.ndarray, " population"], Minimum]:
     """`cma_es` the other way round: gives a population, is sent its values, and returns the minimum. So several
     searches can share one evaluation."""
+    if population < 2 or evaluations < 1:
+        raise Unsupported(
+            f"CMA-ES needs a population of at least 2 and at least 1 evaluation, got {population} and {evaluations}"
+        )
     rng = np.random.default_rng(seed)
     size, parents = len(start), population // 2
     weights = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))

@@ -27,7 +27,7 @@ class LinearGame(eqx.Module):
     """A tabular Markov game, its rewards as features that wait for their weights.
 
     Attributes:
-        flow: `[S, A_1 … A_n, S]` probabilities of going on to a next state, 0 into terminal ones.
+        flow: `[S, A_1 … A_n, S]` probabilities of going on to a next state, 0 into terminal ones and out of them.
         features: `[S, A_1 … A_n, n, K]`, φ_i(s, a). An action axis of length 1: that action does not matter.
         start: `[S]` probabilities of the first state.
         discount: γ, below 1.
@@ -71,7 +71,7 @@ class LinearGame(eqx.Module):
             raise Unsupported(f"exact discounted returns need a discount below 1, got {tables.discount}")
         alive = ~tables.terminal
         return cls(
-            flow=tables.flow * alive.reshape(-1, *[1] * (n + 1)),
+            flow=tables.flow,
             features=features * alive.reshape(-1, *[1] * (n + 2)),
             start=np.array(tables.start, np.float64),
             discount=float(tables.discount),
@@ -101,6 +101,12 @@ class LinearGame(eqx.Module):
         """The reward table `[S, A_1 … A_n, n]` of weights `[agent, feature]`."""
         table = np.einsum("...nk,nk->...n", self.features, np.asarray(weights, np.float64))
         return np.array(np.broadcast_to(table, (*self.flow.shape[:-1], self.num_agents)))
+
+
+def feature_scale(game: LinearGame) -> Float[np.ndarray, " feature"]:
+    """The largest discounted sum that each feature can reach: by it the rounding of its derivatives is known."""
+    features = np.asarray(game.features)
+    return np.abs(features).max(axis=tuple(range(features.ndim - 1))) / (1 - game.discount)
 
 
 def mean_over(

@@ -48,8 +48,9 @@ class Tables:
 
     @property
     def flow(self) -> Float[np.ndarray, "state *joint next"]:
-        """Transitions that go on: 0 into terminal states."""
-        return self.transitions * ~self.terminal
+        """Transitions that go on: 0 into terminal states, and out of them."""
+        alive = ~self.terminal
+        return self.transitions * alive * alive.reshape(-1, *[1] * (self.transitions.ndim - 1))
 
     def with_reward(self, reward: Float[np.ndarray, "state *joint agent"]) -> Tables:
         """The same game paying other rewards, such as recovered ones."""

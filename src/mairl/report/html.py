@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -34,10 +34,7 @@ def write_report(run: Path) -> Path:
     evaluation = read_json(evaluated, "evaluate again") if evaluated.exists() else None
     name = facts.get("game", "none")
     game = make_game(name) if name not in ("none", "") else None
-    template = Environment(autoescape=True).from_string(
-        (files("mairl.report") / "templates" / "run.html").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    page = _template("run.html").render(
         facts=facts,
         config=json.dumps(facts["algorithm"]["config"], indent=1),
         evaluation=evaluation,
@@ -49,6 +46,27 @@ def write_report(run: Path) -> Path:
     path = run / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def write_episode(
+    pictures: list[np.ndarray], paid: np.ndarray | None, names: Sequence[str], path: Path, title: str, lead: str
+) -> None:
+    """Writes a page that plays one episode.
+
+    Args:
+        pictures: of each state, `[time+1]`.
+        paid: true rewards `[time, agent]`, if they are known.
+        names: of the agents.
+        path: of the page.
+        title, lead: what stands above it.
+    """
+    kept = shown_states(len(pictures))
+    shown = player([pictures[k] for k in kept], kept, paid, names)
+    path.write_text(_template("episode.html").render(episode=shown, title=title, lead=lead), encoding="utf-8")
+
+
+def _template(name: str):
+    return Environment(autoescape=True, loader=PackageLoader("mairl.report")).get_template(name)
 
 
 def said(facts, rows, evaluation, game: MarkovGame | None, learned: Learned) -> dict[str, Any]:
@@ -257,12 +275,23 @@ def episode(game: MarkovGame | None, learned: Learned) -> dict[str, Any] | None:
     policy = one_of(learned.policy, 0)
     states, paid = episode_states(game, policy)
     count = jax.tree.leaves(states)[0].shape[0]
-    keep = np.unique(np.linspace(0, count - 1, min(count, 120)).astype(int))
-    pictures = frames(game, jax.tree.map(lambda x: x[keep], states))
-    total = np.concatenate([np.zeros((1, paid.shape[1])), np.cumsum(paid, axis=0)])[keep]
+    kept = shown_states(count)
+    return player(frames(game, jax.tree.map(lambda x: x[kept], states)), kept, paid, game.agent_names())
+
+
+def shown_states(count: int, most: int = 120) -> np.ndarray:
+    """Which of an episode's states a page shows, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def player(
+    pictures: list[np.ndarray], steps: np.ndarray, paid: np.ndarray | None, names: Sequence[str]
+) -> dict[str, Any]:
+    """What `player.html` plays: pictures of these steps, and what each agent was paid until then, if it is known."""
+    total = None if paid is None else np.concatenate([np.zeros((1, paid.shape[1])), np.cumsum(paid, axis=0)])[steps]
     return {
         "frames": [as_data_url(p) for p in pictures],
-        "steps": keep.tolist(),
-        "paid": total.round(2).tolist(),
-        "names": game.agent_names(),
+        "steps": steps.tolist(),
+        "paid": None if total is None else total.round(2).tolist(),
+        "names": list(names),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from mairl.algorithms.i_lola import EQUAL, i_lola
 from mairl.algorithms.run_folder import provenance
@@ -30,21 +31,30 @@ STEP_SIZE, LOOK_AHEAD, TEMPERATURE = 0.05, 10.0, 3.0
 TRANSITIONS, VALIDATION = 10, 2
 
 
+def weights_of(seed: int) -> Float[np.ndarray, "agent feature"]:
+    """What the learners of a seed want: `WEIGHTS` of seed 0, of others drawn ones as long, unlike for each agent."""
+    if seed == 0:
+        return WEIGHTS
+    drawn = np.random.default_rng(seed).normal(size=WEIGHTS.shape)
+    return drawn * np.linalg.norm(WEIGHTS, axis=1, keepdims=True) / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
 def exact_row(learner: str, family: str, seeds: int) -> dict[str, Any]:
     """One learner's histories inverted with one family; of several seeds the worst figures."""
     game = LinearGame.of(ma_lfl_grid().tables(), ma_lfl_features())
     look_ahead = LOOK_AHEAD if learner in ANTICIPATING else 0.0
     scale = 1 / TEMPERATURE if learner == "ma-spi" else STEP_SIZE
     start = time.perf_counter()
-    found, failures = [], []
+    found, cosines, failures = [], [], []
     for seed in range(seeds):
-        history = exact_learning(game, learner, scale * WEIGHTS, look_ahead, transitions=TRANSITIONS, seed=seed)
+        true = weights_of(seed)
+        history = exact_learning(game, learner, scale * true, look_ahead, transitions=TRANSITIONS, seed=seed)
         try:
             found.append(i_lola(game, history, families=(family,), validation=VALIDATION))
+            cosines.append(found[-1].cosines(true))
         except Unsupported as error:
             failures.append(f"seed {seed}: {error}")
     worst = max(found, key=lambda r: r.relative_residual) if found else None
-    cosines = [r.cosines(WEIGHTS) for r in found]
     return {
         "learner": learner,
         "family": family,

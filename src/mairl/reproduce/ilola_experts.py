@@ -17,6 +17,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
@@ -41,6 +42,42 @@ REFERENCE = {
 CLEARLY = 0.5
 """An expert counts as clearly above chance if its interval lies above the random one's by this share of the distance
 between their means."""
+
+
+Mean = tuple[float, list[float | None]]
+"""A mean and its interval."""
+
+
+def clearly_above(expert: Mean, random: Mean) -> bool:
+    """Whether an expert's return is clearly above random play's; see `CLEARLY`."""
+    (best, (low, _)), (chance, (_, high)) = expert, random
+    return low is not None and high is not None and best > chance and low - high > CLEARLY * (best - chance)
+
+
+def below_chance(expert: Float[np.ndarray, " episode"], random: Float[np.ndarray, " play"]) -> str | None:
+    """Why returns are not normalised by an expert that is not clearly above chance, or None where it is."""
+    if clearly_above(mean_interval(expert), mean_interval(random)):
+        return None
+    return (
+        f"the experts' return {expert.mean():.4g} is not clearly above random play's {random.mean():.4g}: nothing is "
+        "normalised by it; train them longer"
+    )
+
+
+def below_published(returned: float, displacement: float) -> str | None:
+    """Why returns in MultiWalker are not normalised by experts that fall short of the published one, or None.
+
+    Args:
+        returned: mean per agent.
+        displacement: of the package, metres.
+    """
+    published = REFERENCE["multiwalker"]["ppo"]
+    if returned >= published["return_mean"] and displacement >= published["displacement"]:
+        return None
+    return (
+        f"the experts' return {returned:.4g} and displacement {displacement:.3g} fall short of the published "
+        f"{published['return_mean']} and {published['displacement']}: nothing is normalised by them; train them longer"
+    )
 
 
 class IdlePolicy(Policy):
@@ -96,8 +133,7 @@ def expert_row(history: Path, episodes: int) -> dict[str, Any]:
         "random": measured(game, UniformPolicy(*shape), episodes),
         "idle": measured(game, IdlePolicy(*shape), episodes),
     }
-    low, high = rows["sampled"]["return_ci95"][0], rows["random"]["return_ci95"][1]
-    between = rows["sampled"]["return_mean"] - rows["random"]["return_mean"]
+    expert_mean, random_mean = ((rows[k]["return_mean"], rows[k]["return_ci95"]) for k in ("sampled", "random"))
     return {
         "game": name,
         "learner": type(learner).__name__,
@@ -105,7 +141,7 @@ def expert_row(history: Path, episodes: int) -> dict[str, Any]:
         "env_steps": facts["env_steps"],
         "agent_steps": facts["env_steps"] * game.num_agents,
         **rows,
-        "clearly_above_random": bool(between > 0 and low - high > CLEARLY * between),
+        "clearly_above_random": clearly_above(expert_mean, random_mean),
         "reference": REFERENCE.get(name),
         "trained_at": facts["commit"],
         "command": f"mairl expert {name} --record-learning -o HISTORY --seed {facts['seed']} "

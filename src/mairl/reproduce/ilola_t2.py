@@ -3,7 +3,7 @@
 For each seed three agents learn by PPO, each with networks of its own. Of what they do after the first updates, eight
 updates are fitted and the next four are only predicted (see `mairl.reproduce.ilola_ppo` for KL(1a) and KL(1b)). Induced
 return: fresh agents trained by PPO on the recovered reward, for the same time as experts on the true one, and paid the
-true one in the end.
+true one in the end. It is normalised only where the experts are clearly above chance; else the row says why not.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mairl.algorithms.ppo import PPO
 from mairl.algorithms.ppo_paid import PaidPPO, Payment
 from mairl.algorithms.ppo_record import PPORecord, record_ppo
 from mairl.algorithms.settings import plain
+from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
 from mairl.core.serialise import load_module, save_module
@@ -31,6 +32,7 @@ from mairl.games.simple_spread.game import SimpleSpread
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill
 from mairl.networks.build import NetworkConfig
 from mairl.reproduce.ilola import where
+from mairl.reproduce.ilola_experts import below_chance
 from mairl.reproduce.ilola_ppo import ROWS, grow, measure, true_weights
 
 LEARNER = PPO(
@@ -90,23 +92,23 @@ def _trained(ppo: PPO, game: MarkovGame, payments, keys, updates: int) -> Policy
     return eqx.filter_vmap(one)(payments, keys)
 
 
-def true_returns(game: MarkovGame, policies: Policy, episodes: int) -> Float[np.ndarray, " seed"]:
-    """Mean true return over agents and episodes of each joint policy `[seed, ...]`."""
+def true_returns(game: MarkovGame, policies: Policy, episodes: int) -> Float[np.ndarray, "seed episode"]:
+    """True returns, mean over agents, of each joint policy `[seed, ...]`."""
 
     @eqx.filter_jit
     def run(policies) -> Array:
         return eqx.filter_vmap(
-            lambda policy: jnp.mean(play_episodes(game, policy, jax.random.key(77), episodes).returns)
+            lambda policy: jnp.mean(play_episodes(game, policy, jax.random.key(77), episodes).returns, axis=-1)
         )(policies)
 
     return np.asarray(run(policies), np.float64)
 
 
-def random_return(game: MarkovGame, episodes: int) -> float:
-    """Of uniformly random play."""
+def random_returns(game: MarkovGame, episodes: int) -> Float[np.ndarray, " episode"]:
+    """The same of uniformly random play."""
     policy = UniformPolicy(game.num_agents, game.action_space)
     played = eqx.filter_jit(play_episodes)(game, policy, jax.random.key(78), episodes)
-    return float(jnp.mean(played.returns))
+    return np.asarray(jnp.mean(played.returns, axis=-1), np.float64)
 
 
 def t2(
@@ -134,20 +136,22 @@ def t2(
         "held_out": HELD_OUT,
         "induced_updates": updates,
     }
-    random = random_return(game, EPISODES)
+    random = random_returns(game, EPISODES)
     order, rows = list(ROWS), []
-    expert = None
+    expert, below = None, None
     for method in sorted(methods or order, key=lambda m: (m != "true-reward", order.index(m))):
         found = [kept(folder / "runs" / "t2", game, case, method, settings) for case in cases]
         runs = [result for result, _ in found]
         policies = trained(LEARNER, game, [p for _, p in found], [1000 + case.seed for case in cases], updates)
-        earned = true_returns(game, policies, EPISODES)
+        earned = true_returns(game, policies, EPISODES).mean(1)
         if expert is None:
             paid = [to_learn_from(case, linear(true_weights(game, case))) for case in cases]
             # Experts are other agents than those of the row of the true reward.
             experts = trained(LEARNER, game, paid, [2000 + case.seed for case in cases], updates)
-            expert = interquartile_mean(true_returns(game, experts, EPISODES))[0]
-        rows.append({**row("t2", method, runs, earned, expert, random), "command": command, **settings, **where()})
+            reached = true_returns(game, experts, EPISODES)
+            expert, below = interquartile_mean(reached.mean(1))[0], below_chance(reached.ravel(), random)
+        figures = row("t2", method, runs, earned, expert, float(random.mean()), below)
+        rows.append({**figures, "command": command, **settings, **where()})
         grow(folder, "t2", rows)
     return sorted(rows, key=lambda r: order.index(r["method"]))
 
@@ -169,12 +173,21 @@ def kept(
     return result, payment
 
 
-def row(table: str, method: str, runs: list[dict[str, Any]], earned, expert: float, random: float) -> dict[str, Any]:
+def row(
+    table: str,
+    method: str,
+    runs: list[dict[str, Any]],
+    earned,
+    expert: float,
+    random: float,
+    below: str | None = None,
+) -> dict[str, Any]:
     """One method's figures over all seeds.
 
     Args:
         table: "t2" or "t3".
         earned: `[seed]` induced returns, or None where none were measured.
+        below: why they are not normalised by this expert, if it is not good enough.
     """
 
     def total(name):
@@ -186,8 +199,11 @@ def row(table: str, method: str, runs: list[dict[str, Any]], earned, expert: flo
 
     recovers = method != "true-reward"
     share, interval = (None, [None, None])
-    if earned is not None:
-        share, interval = interquartile_mean(normalised_return(np.asarray(earned), expert, random))
+    if earned is not None and below is None:
+        try:
+            share, interval = interquartile_mean(normalised_return(np.asarray(earned), expert, random))
+        except Unsupported as error:
+            below = str(error)
     return {
         "method": method,
         "seeds": len(runs),
@@ -205,6 +221,7 @@ def row(table: str, method: str, runs: list[dict[str, Any]], earned, expert: flo
         "ci95": interval,
         "expert_return": expert,
         "random_return": random,
+        "note": below,
         "kl_1b_monte_carlo": _mean_of("kl_1b_monte_carlo", runs) if recovers else None,
         "published": published(table, method),
         "seconds": _mean_of("seconds", runs),
@@ -225,7 +242,7 @@ def _mean_of(name: str, runs) -> float | None:
 
 
 def markdown(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows as a table."""
+    """The rows as a table, and below it why returns are not normalised, if they are not."""
     lines = [
         "| method | KL(1a) | KL(1b) | KL(0) | skill 1a | skill 1b | Pearson | cosine | induced return, normalised |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -241,4 +258,4 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         earned = number(each["induced_return_normalised"], ".3f")
         cells.append(earned if low is None else f"{earned} [{low:.3f}, {high:.3f}]")
         lines.append(f"| {each['method']} | " + " | ".join(cells) + " |")
-    return lines
+    return lines + list(dict.fromkeys(each["note"] for each in rows if each["note"]))

@@ -52,7 +52,7 @@ Rows = tuple[dict[str, Any], list[str]]
 
 def _exact(asked: Asked) -> Rows:
     learners = tuple(a for a in asked.only if a in LEARNERS) or tuple(LEARNERS)
-    rows = ilola.exact(asked.out, seeds=asked.count(1), learners=learners, command=asked.command)
+    rows = ilola.exact(asked.out, seeds=asked.count(1 if asked.quick else 10), learners=learners, command=asked.command)
     return {"exact": rows}, ilola.exact_markdown(rows)
 
 
@@ -124,7 +124,7 @@ def _curves(asked: Asked) -> Rows:
 
 
 def _cma_es(asked: Asked) -> Rows:
-    rows = ilola_figures.cma_comparison(asked.out, seeds=asked.count(3), command=asked.command)
+    rows = ilola_figures.cma_comparison(asked.out, seeds=asked.count(3), command=asked.command, quick=asked.quick)
     lines = [
         f"{r['family']} ({r['form']}), to {r['target_residual']:.0e}: {r['cma_evaluations']:.0f} evaluations against "
         f"{r['derivative_steps']:.0f} steps, {r['times_faster']:.0f} times faster"

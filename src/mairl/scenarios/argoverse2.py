@@ -21,6 +21,7 @@ from mairl.scenarios.schema import AgentType, RoadMap, Scenario, Tracks
 from mairl.scenarios.validate import validated
 
 FORMAT = "argoverse2"
+NAMES = r".+\.parquet"
 
 DT = 0.1
 """Seconds between steps: the format's."""

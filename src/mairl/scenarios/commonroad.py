@@ -25,6 +25,7 @@ from mairl.scenarios.schema import AgentType, Scenario, Tracks
 from mairl.scenarios.validate import validated
 
 FORMAT = "commonroad"
+NAMES = r".+\.xml"
 
 VERSIONS = ("2018b", "2020a")
 

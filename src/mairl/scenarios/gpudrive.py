@@ -33,6 +33,7 @@ from mairl.scenarios.validate import validated
 from mairl.scenarios.waymo_codes import AGENT, EDGE, LANE, LINE, SIGNAL, coded
 
 FORMAT = "gpudrive"
+NAMES = r".+\.json"
 
 LARGEST = 1 << 29
 """Bytes of a file; real ones have up to some ten million."""

@@ -112,7 +112,7 @@ def import_scenarios(
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume and not overwrite:
         raise InvalidData(f"{partial} holds an unfinished import: go on with --resume, or start anew with --overwrite")
-    files = find(paths, name, formats)
+    files = find(paths, name, formats, skip_bad=skip_bad)
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     parts = partial / "parts"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,9 @@ class Reader(Protocol):
     """What a module of `FORMATS` offers."""
 
     FORMAT: str
+    NAMES: str
+    """A regular expression for the whole names that files of this format usually have, in small letters. By it a file
+    is missed that is damaged where its format shows."""
 
     def knows(self, head: bytes) -> bool:
         """The file that starts with these (up to `HEAD`) bytes is in this format, whatever its name."""
@@ -53,33 +57,56 @@ def reader(name: str, formats: Mapping[str, str] = FORMATS) -> Reader:
         raise MissingPackage(f"the format {name} cannot be read: {error}") from error
 
 
-def find(paths: Iterable[Path], name: str, formats: Mapping[str, str] = FORMATS) -> list[Path]:
+def find(
+    paths: Iterable[Path], name: str, formats: Mapping[str, str] = FORMATS, *, skip_bad: bool = False
+) -> list[Path]:
     """The files to import, each once: those given, in order, and for a folder all in it (and below) that are in the
-    format, in the order of their names.
+    format, or seem to be damaged files of it, in the order of their names. What is wrong with the latter, the reader
+    says.
+
+    Args:
+        skip_bad: a given file that is not in the format is left to the reader, too, and so is a folder with nothing
+            but damaged files.
 
     Raises:
         InvalidData: a given file is not in the format, or a folder holds none that is; says what there is instead.
     """
-    knows = reader(name, formats).knows
+    asked = reader(name, formats)
     found: dict[Path, Path] = {}
     for path in paths:
         if path.is_dir():
             files = list(_below(path))
-            known = [file for file in files if knows(_head(file))]
-            if not known:
+            known = {file for file in files if asked.knows(_head(file))}
+            bad = {file for file in files if file not in known and _seems_damaged(file, asked, formats)}
+            if not known and not (skip_bad and bad):
                 seen = sorted({looks_like(_head(file), formats) for file in files[:1000]})
                 what = f"{len(files)} files; they look like {', '.join(seen)}" if files else "no files"
-                raise InvalidData(f"{path} holds nothing in the format {name}: it has {what}")
+                such = f" ({min(bad)} seems to be damaged)" if bad else ""
+                raise InvalidData(f"{path} holds nothing in the format {name}: it has {what}{such}")
+            chosen = [file for file in files if file in known or file in bad]
         elif path.is_file():
-            head, known = _head(path), [path]
-            if not knows(head):
+            head, chosen = _head(path), [path]
+            if not skip_bad and not asked.knows(head):
                 raise InvalidData(f"{path} is not in the format {name}: it looks like {looks_like(head, formats)}")
         else:
             raise InvalidData(f"{path} is neither a file nor a folder")
-        found.update((file.resolve(), file) for file in known if file.resolve() not in found)
+        found.update((file.resolve(), file) for file in chosen if file.resolve() not in found)
     if not found:
         raise InvalidData("name the files or folders to import")
     return list(found.values())
+
+
+def _seems_damaged(file: Path, asked: Reader, formats: Mapping[str, str]) -> bool:
+    """A file that is not in the format should be: no reader knows it, and it is named like one, or empty.
+
+    Names that begin with a dot or an underline are those of what tools leave behind (`._a.json`, `_SUCCESS`).
+    """
+    if file.name.startswith((".", "_")):
+        return False
+    head = _head(file)
+    if not head:
+        return True
+    return re.fullmatch(asked.NAMES, file.name.lower()) is not None and looks_like(head, formats) not in formats
 
 
 def looks_like(head: bytes, formats: Mapping[str, str] = FORMATS) -> str:

@@ -26,6 +26,8 @@ from mairl.scenarios.schema import AgentType, Roles, Scenario, Tracks
 from mairl.scenarios.validate import validated
 
 FORMAT = "scenarionet"
+NAMES = r"(?!dataset_(summary|mapping)\.pkl).+\.pkl"
+"""The two are a data set's tables of contents."""
 
 MOST_STATES = 5_000_000
 """Agents times steps: arrays may be shared in a pickle, so that a small one could ask for much more."""
@@ -94,14 +96,14 @@ def _scenario(path: Path, top: dict) -> Scenario:
 
 
 def _dt(metadata: dict, steps: int) -> float:
-    """Seconds between steps, to the millisecond: time stamps jitter by less."""
+    """The mean time between steps, seconds, to the millisecond: what time stamps jitter by cancels out."""
     if metadata.get("ts") is None:
         return float(numbers([metadata.get("sample_rate", 0.1)], "metadata.sample_rate", (1,))[0])
     stamps = numbers(metadata["ts"], "metadata.ts", (steps,))
     if steps == 1:
         return 0.1
     gaps = np.diff(stamps)
-    dt = round(float(np.median(gaps)), 3)
+    dt = round(float(gaps.mean()), 3)
     if not np.isfinite(gaps).all() or dt <= 0 or (np.abs(gaps - dt) > 0.2 * dt).any():
         raise InvalidData(f"metadata.ts has steps of {gaps.min():.4g} to {gaps.max():.4g} s, expected even ones")
     return dt

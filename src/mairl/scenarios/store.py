@@ -5,6 +5,9 @@
     STORE/shard-00000.parquet    whole scenarios (`codec.SCHEMA`, zstd): one a row, and one a row group
 
 Any Parquet reader can query them: `select avg(num_agents) from 'STORE/index.parquet' where num_steps = 91`.
+
+Damage is found where it is read: the index is compared with its SHA-256 when a store is opened, and each page of a
+shard with a checksum of its own. Stores written before pages had one are read without.
 """
 
 from __future__ import annotations
@@ -38,6 +41,9 @@ VERSION = 1
 SHARD = 128
 """Scenarios in a shard, unless a single file of the source holds more. A reader parses the footer of a whole shard
 before it reads one scenario, so that longer shards would make it wait."""
+
+_BROKEN = (OSError, pa.ArrowException, IndexError, UnicodeDecodeError)
+"""What reading damaged Parquet raises. The last: a column's name is no text any more."""
 
 
 class Store(Sequence[Scenario]):
@@ -179,7 +185,7 @@ def finish(folder: Path, facts: dict[str, Any]) -> None:
     files = sorted(folder.glob("shard-*.parquet"))
     if not files:
         raise InvalidData("there are no scenarios to write")
-    parts = [pq.read_table(file, columns=codec.METADATA.names, use_threads=False) for file in files]
+    parts = [_table(file, codec.METADATA.names) for file in files]
     index = pa.concat_tables(parts).combine_chunks()
     name, times = Counter(index["scenario_id"].to_pylist()).most_common(1)[0]
     if times > 1:
@@ -264,15 +270,8 @@ def validate(path: str | Path) -> dict[str, int]:
         InvalidData: the first thing that is wrong.
     """
     store = open(path)
-    for file, digested in [("index.parquet", store.facts["index_sha256"])] + [
-        (shard["file"], shard["sha256"]) for shard in store.facts["shards"]
-    ]:
-        try:
-            same = digest(store.path / file) == digested
-        except OSError as error:
-            raise InvalidData(f"{store.path}/{file} cannot be read ({error.strerror}): import again") from error
-        if not same:
-            raise InvalidData(f"{store.path}/{file} is damaged: its SHA-256 is not the one in metadata.json")
+    for shard in store.facts["shards"]:
+        _compare(store.path / shard["file"], shard["sha256"])
     for i, row in enumerate(store.metadata.to_pylist()):
         scenario = validated(store[i])
         if codec.metadata(scenario) != row:
@@ -288,7 +287,7 @@ def num_rows(file: Path) -> int:
     """
     try:
         return _footer(file, file.stat().st_mtime_ns).num_rows
-    except (OSError, pa.ArrowException) as error:
+    except _BROKEN as error:
         raise _damaged(file, error) from error
 
 
@@ -305,9 +304,16 @@ def _read(file: Path, row: int) -> pa.Table:
     try:
         # A new handle each time: nothing that threads share, or that a worker would inherit. The footer is kept.
         footer = _footer(file, file.stat().st_mtime_ns)
-        with pq.ParquetFile(file, metadata=footer) as shard:
+        with pq.ParquetFile(file, metadata=footer, page_checksum_verification=True) as shard:
             return shard.read_row_group(row, use_threads=False)
-    except (OSError, pa.ArrowException, IndexError) as error:
+    except _BROKEN as error:
+        raise _damaged(file, error) from error
+
+
+def _table(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(file, columns=columns, use_threads=False, page_checksum_verification=True)
+    except _BROKEN as error:
         raise _damaged(file, error) from error
 
 
@@ -322,10 +328,17 @@ def _footer(file: Path, _: int) -> pq.FileMetaData:
 
 
 def _index(path: Path, facts: dict[str, Any]) -> pa.Table:
-    try:
-        index = pq.read_table(path / "index.parquet")
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(path / "index.parquet", error) from error
+    index = _table(path / "index.parquet")
     if index.schema.names != codec.METADATA.names or index.num_rows != facts["scenarios"]:
         raise InvalidData(f"{path}/index.parquet does not fit metadata.json: import the scenarios again")
+    _compare(path / "index.parquet", facts["index_sha256"])
     return index
+
+
+def _compare(file: Path, digested: str) -> None:
+    try:
+        same = digest(file) == digested
+    except OSError as error:
+        raise InvalidData(f"{file} cannot be read ({error.strerror}): import again") from error
+    if not same:
+        raise InvalidData(f"{file} is damaged: its SHA-256 is not the one in metadata.json; import again")

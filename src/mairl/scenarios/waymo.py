@@ -22,6 +22,7 @@ from mairl.scenarios.waymo_map import FARTHEST, points, road_map
 from mairl.scenarios.waymo_wire import MESSAGES, is_example, table
 
 FORMAT = "waymo"
+NAMES = r".+\.tfrecords?(-\d+-of-\d+)?"
 
 DT = 0.1
 """Seconds between steps of a log with one timestamp or none: the dataset is recorded at 10 Hz."""
@@ -106,12 +107,17 @@ def _converted(message: Any, name: str) -> Scenario:
 
 
 def _dt(times: np.ndarray) -> float:
-    """The median step, to the millisecond: the clock's jitter is no reason for two logs not to fit together."""
+    """The mean step, to the millisecond: the clock's jitter is no reason for two logs not to fit together.
+
+    Steps that differ from the usual one by more than half of it are gaps, and do not count.
+    """
     if len(times) < 2:
         return DT
     if not (np.abs(times) < 1e12).all():
         raise InvalidData(f"timestamps_seconds holds {times[~(np.abs(times) < 1e12)][0]} , expected seconds")
-    return round(float(np.median(np.diff(times))), 3)
+    steps = np.diff(times)
+    usual = np.quantile(steps, 0.5, method="lower")  # One of the steps: not the middle of a step and a gap.
+    return round(float(steps[np.abs(steps - usual) <= abs(usual) / 2].mean()), 3)
 
 
 def _tracks(source: Sequence[Any]) -> Tracks:

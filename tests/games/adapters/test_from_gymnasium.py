@@ -89,6 +89,24 @@ def test_a_dict_of_agents_ends_one_by_one():
     assert host.step(np.array([0, 1])).reward.tolist() == [0.0, 4.0]  # Who has left is paid no more.
 
 
+def test_an_end_for_all_ends_it_for_each():
+    env = Several("dict", terminated={"x": False, "y": False, "__all__": True})
+    _, host, _ = started(env)
+    seen = host.step(np.array([0, 1]))
+    assert seen.terminated.all()
+    assert seen.over
+    env = Several("dict", truncated={"x": False, "y": False, "__all__": True})
+    _, host, _ = started(env)
+    seen = host.step(np.array([0, 1]))
+    assert (bool(seen.over), bool(seen.truncated), bool(seen.terminated.any())) == (True, True, False)
+
+
+def test_rewards_may_be_arrays_of_one_number():
+    env = Several("dict", reward={"x": np.array([1.0]), "y": np.array([[4.0]])})
+    _, host, _ = started(env)
+    assert host.step(np.array([0, 1])).reward.tolist() == [1.0, 4.0]
+
+
 def test_rewards_hidden_in_the_info_and_masks():
     mask = (np.array([1, 0, 1], np.int8), np.array([1, 1, 1], np.int8))
     env = Several("tuple", mask=mask)

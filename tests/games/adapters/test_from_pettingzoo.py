@@ -97,6 +97,46 @@ def test_masks_in_observations():
     assert game.make().reset(0).action_mask.shape == (2, 4)
 
 
+@pytest.mark.parametrize(("beside", "size"), [(("obs",), 2), (("observation", "goal"), 4), (("goal", "obs"), 4)])
+def test_masks_in_any_dictionary(beside, size):
+    mask = np.array([1, 0, 1, 0], np.int8)
+    parts = {name: spaces.Box(0, 1, (2,)) for name in beside}
+    env = two(spaces.Dict({**parts, "action_mask": spaces.Box(mask, mask, dtype=np.int8)}), spaces.Discrete(4))
+    game = from_pettingzoo(lambda: env)
+    assert game.has_masks
+    assert game.observation_spec.shape == (size,)
+    np.testing.assert_array_equal(game.make().reset(0).action_mask, [mask, mask])
+
+
+def test_a_mask_is_not_all_there_is_to_see():
+    see = spaces.Dict({"action_mask": spaces.Box(0, 1, (4,), np.int8)})
+    with pytest.raises(InvalidGame, match="observes nothing but its action mask"):
+        from_pettingzoo(lambda: two(see, spaces.Discrete(4)))
+
+
+def test_vector_actions_have_no_mask():
+    see = spaces.Dict({"obs": spaces.Box(0, 1, (2,)), "action_mask": spaces.Box(0, 1, (3,), np.int8)})
+    game = from_pettingzoo(lambda: two(see, spaces.Box(-1.0, 1.0, (3,))))
+    assert not game.has_masks
+    assert game.observation_spec.shape == (5,)
+
+
+def test_rewards_may_be_arrays_of_one_number():
+    class Paid(Two):
+        pay = np.array([2.5])
+
+        def step(self, actions):
+            obs, _, *ends = super().step(actions)
+            return obs, dict.fromkeys(actions, self.pay), *ends
+
+    host = from_pettingzoo(functools.partial(Paid, SEE, ACT)).make()
+    host.reset(0)
+    assert host.step(np.array([0, 0])).reward.tolist() == [2.5, 2.5]
+    Paid.pay = np.array([1.0, 2.0])
+    with pytest.raises(InvalidGame, match=r"a's reward has shape \(2,\)"):
+        host.step(np.array([0, 0]))
+
+
 def test_a_mask_that_allows_nothing_is_refused():
     see = spaces.Dict({"observation": spaces.Box(0, 1, (2,)), "action_mask": spaces.Box(0, 0, (4,), np.int8)})
     with pytest.raises(InvalidGame, match="a is in the game but its action mask allows nothing"):

@@ -11,7 +11,7 @@ import numpy as np
 from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame, HostStep
 from mairl.data.codec import joint_codec
-from mairl.games.adapters.from_pettingzoo import _title, encode, host_game
+from mairl.games.adapters.from_pettingzoo import _title, encode, host_game, number
 
 RewardOf = Callable[[Any, dict], Any]
 
@@ -121,8 +121,10 @@ class GymnasiumHost:
     def each(self, name: str, value: Any) -> np.ndarray:
         """One number for each agent from a number for all, a sequence, or a dictionary."""
         if isinstance(value, dict):
-            # Some libraries add a key for "all agents at once".
-            return np.array([value.get(k, value.get("__all__", 0)) for k in self.keys], np.float64)
+            # Some libraries add a key for "all agents at once": a flag of all is also each one's.
+            common = number(value.get("__all__", 0), name, self.title)
+            each = np.array([number(value.get(k, common), name, self.title) for k in self.keys])
+            return each if name == "reward" else np.maximum(each, common)
         array = np.asarray(value, np.float64).ravel()
         if array.size not in (1, len(self.keys)):
             raise InvalidGame(

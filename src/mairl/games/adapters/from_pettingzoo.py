@@ -18,8 +18,8 @@ from mairl.data.codec import Codec
 def from_pettingzoo(make_env: Callable[[], Any], *, horizon: int | None = None) -> HostGame:
     """A game that `make_env()` builds, a `pettingzoo.ParallelEnv`. It is stepped on the host by `fit` and `record`.
 
-    Unlike agents are made alike as `mairl.data.codec` says. Action masks are read from observations
-    `{"observation", "action_mask"}` or from `info["action_mask"]`. An agent that leaves is masked from then on; when it
+    Unlike agents are made alike as `mairl.data.codec` says. Action masks are read from dictionaries of observations
+    that have an `"action_mask"`, or from `info["action_mask"]`. An agent that leaves is masked from then on; when it
     was truncated rather than terminated its future is not worth 0. If its final observation is missing it is the last.
 
     Args:
@@ -121,7 +121,7 @@ class ParallelHost:
         self._elapsed += 1
         reward = np.zeros(len(index), np.float32)
         for n in acting:
-            reward[index[n]] = rewards.get(n, 0.0)
+            reward[index[n]] = number(rewards.get(n, 0.0), f"{n}'s reward", self.title)
             self._terminated[index[n]] |= bool(terminations.get(n, False))
         return self._seen(obs, info, reward, acting, all(truncations.get(n, False) for n in acting))
 
@@ -162,6 +162,18 @@ class ParallelHost:
         terminated = self._terminated.copy()
         truncated = np.asarray(over and not terminated.all())
         return HostStep(stacked, masks, present, reward, terminated, truncated, np.asarray(over))
+
+
+def number(value: Any, name: str, title: str) -> float:
+    """One agent's reward or flag, which may come as an array of one number.
+
+    Raises:
+        InvalidGame: it is not one number.
+    """
+    array = np.asarray(value, np.float64)
+    if array.size != 1:
+        raise InvalidGame(f"{title}: {name} has shape {array.shape}, expected one number for each agent")
+    return float(array.item())
 
 
 def encode(codec: Codec, actions: dict[str, Any]) -> np.ndarray:

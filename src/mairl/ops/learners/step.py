@@ -25,7 +25,7 @@ def next_logits(
     game: LinearGame,
     logits: Float[np.ndarray, "agent state action"],
     weights: Float[np.ndarray, "agent feature"],
-    look_ahead: float,
+    look_ahead: float | Float[np.ndarray, "agent other"],
 ) -> Float[np.ndarray, "agent state action"]:
     """The logits after one step of a learner, with mean 0 over the actions; in float64, on the host."""
     logits = centred(np.asarray(logits, np.float64))
