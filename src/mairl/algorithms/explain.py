@@ -60,7 +60,8 @@ class Explanation:
         predict: how the agents go on.
         weights: `[agent, feature]` of the rewards, None where they are tables.
         null_space: for each agent a basis of what the history does not tell, of `weights` or of the table's unknowns.
-        facts: figures: "family", "look_ahead" (and "look_ahead_pairs" where they differ), "relative_residual", "held_out", "rank", "unknowns", "iterations".
+        facts: figures: "family", "look_ahead", "look_ahead_pairs" (of I-LOLA, where they differ), "relative_residual",
+            "held_out", "rank", "unknowns", "iterations".
         notes: what the user should know, in sentences.
     """
 
