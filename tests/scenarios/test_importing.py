@@ -389,7 +389,7 @@ ONE = {
     "gpudrive": "womd_json/tfrecord-00000-of-01000_4.json",
     "scenarionet": "nuscenes_scenarionet/sd_nuscenes_v1.0-mini_scene-0061.pkl",
     "commonroad": "ngsim_commonroad/USA_Peach-2_1_T-1.xml",
-    "argoverse2": "argoverse2/0a1e6f0a-1817-4a98-b02e-db8c9327d151/scenario_0a1e6f0a-1817-4a98-b02e-db8c9327d151.parquet",
+    "argoverse2": "argoverse2/{0}/scenario_{0}.parquet".format("0a1e6f0a-1817-4a98-b02e-db8c9327d151"),
 }
 
 

@@ -210,8 +210,9 @@ def same_or_refused(folder: Path, scenarios: list[Scenario]) -> bool:
     try:
         found = list(store.open(folder))
     except InvalidData as error:
-        assert "damaged" in str(error)
-        assert "\n" not in str(error)
+        said = str(error)
+        if "damaged" not in said or "\n" in said:
+            raise
         return False
     for a, b in zip(scenarios, found, strict=True):
         assert_same(a, b)

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from mairl.algorithms.family_search import share
 from mairl.algorithms.i_logel import i_logel
 from mairl.algorithms.logel import gradient_jacobians
 from mairl.algorithms.recovered import Recovered
@@ -52,7 +53,7 @@ def changing_steps(
     told = "; ".join(f"agent {k}: {a:.3g} first, {b:.3g} last" for k, a, b in zip(moved, first, last))
     return dataclasses.replace(
         found,
-        held_out=float(np.sum(rest**2) / max(float(np.sum(changes**2)), 1e-300)),
+        held_out=share(rest, changes, np.diff(fitted.logits(), axis=0)),
         notes=(
             *found.notes,
             f"step sizes change, in units of the agent's mean ({told}); the held-out error is that of the direction",

@@ -147,5 +147,6 @@ def _check(residual: float, most: float, look_ahead: LookAhead) -> None:
     if not residual <= most * (1 + 1e-9):
         raise Unsupported(
             f"the fit has diverged at look-ahead {np.max(look_ahead):.3g}: relative residual {residual:.3g}, where "
-            f"agents that want nothing leave {most:.3g}; start from a smaller look-ahead, or assume another family of learners"
+            f"agents that want nothing leave {most:.3g}; start from a smaller look-ahead, or assume another family of "
+            "learners"
         )

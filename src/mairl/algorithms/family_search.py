@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mairl.algorithms.family_fit import Fit, alternate, gauss_newton
+from mairl.algorithms.recovered import Recovered
 from mairl.algorithms.update_model import BILINEAR, Bilinear, LookAhead, UpdateModel, pairs_of, update_model
 from mairl.core.errors import Unsupported
 from mairl.ops.learners import ANTICIPATING
@@ -39,6 +40,11 @@ STARTS = 32
 
 WORK = 1e8
 """Multiplications, roughly, that a Gauss-Newton step of all further starts may take: large models get fewer starts."""
+
+
+SETTLED = 1e-16
+"""Squared changes below this share of all that were fitted are rounding of agents that have converged: errors are not
+measured by them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Search:
     def missed(self, fit: Fit) -> float:
         """Relative squared error in the transitions that were not fitted."""
         rest = self.wanted - self.unseen.changes(fit.weights, fit.look_ahead)
-        return float(rest @ rest) / max(float(self.wanted @ self.wanted), 1e-300)
+        return share(rest, self.wanted, self.target)
 
     def on_all_rows(self, fit: Fit) -> Fit:
         """With the residual of the changes themselves."""
@@ -85,6 +91,11 @@ class Search:
     def explained(self, fit: Fit) -> bool:
         """Nothing but rounding is left, and what was not fitted agrees. (Changes there may be tiny.)"""
         return fit.relative_residual < EXACT and self.missed(fit) < 1e-8
+
+
+def share(rest: np.ndarray, wanted: np.ndarray, fitted: np.ndarray) -> float:
+    """Σ rest² as a share of the changes, or of `SETTLED` of the fitted ones where there are next to none."""
+    return float(np.sum(rest**2)) / max(float(np.sum(wanted**2)), SETTLED * float(np.sum(fitted**2)))
 
 
 def step_work(game: LinearGame, steps: int, family: str) -> float:
@@ -127,39 +138,45 @@ def from_grid(search: Search, look_aheads: tuple[float, ...], start: Float[np.nd
     return best
 
 
-def from_more_starts(
-    search: Search, first: Fit, start: Float[np.ndarray, "agent feature"], look_aheads: tuple[float, ...], starts: int
-) -> Fit:
+def from_more_starts(search: Search, first: Fit, naive: Recovered, look_aheads: tuple[float, ...], starts: int) -> Fit:
     """A better fit than `first`, or `first` itself, from other rewards and λ.
 
     Args:
-        start: the first rewards to begin from; their size is that of random ones.
+        naive: I-LOGEL's rewards, the first to begin from; random ones are of their size.
         look_aheads: one value: λ is known, and stays. Otherwise each pair has its own, as long as that explains more.
         starts: at most.
     """
     if search.family not in ANTICIPATING:
         return first
-    free, agents = len(look_aheads) > 1, len(start)
-    best = None
-    begin = [(first.weights, first.look_ahead), *_starts(start, LOOK_AHEADS if free else look_aheads, starts)]
-    for weights, look_ahead in begin:
-        ahead = np.full((agents, agents), look_ahead) if free else look_ahead
+    free, agents = len(look_aheads) > 1, len(naive.weights)
+    best: Fit | None = None
+
+    def go(weights, look_ahead: LookAhead) -> None:
+        nonlocal best
+        ahead = np.broadcast_to(look_ahead, (agents, agents)) if free else look_ahead
         try:
             tried = gauss_newton(search.small, search.small_target, weights, ahead, free_look_ahead=free)
         except Unsupported:
-            continue
+            return
         if best is None or tried.relative_residual < best.relative_residual:
             best = tried
-        if best.relative_residual < EXACT:
+
+    go(first.weights, first.look_ahead)
+    for weights, look_ahead in _starts(naive.weights, LOOK_AHEADS if free else look_aheads, starts):
+        if best is not None and best.relative_residual < EXACT:
             break
+        go(weights, look_ahead)
     if best is None:
         return first
+    if best.relative_residual > EXACT:
+        # On the way rewards may have grown where they leave no trace, so far that rounding hides the rest.
+        go(naive.identified(best.weights), best.look_ahead)
     singles = [first, *([_with_one_look_ahead(search, best)] if free else [best])]
     single = min(singles, key=lambda fit: max(search.missed(fit), EQUAL))
     if not free:
         return single
     # More unknowns always leave less: they have to leave much less, and to predict better.
-    much = best.relative_residual < 0.5 * max(single.relative_residual, EXACT)
+    much = single.relative_residual > max(EXACT, 2 * best.relative_residual)
     return best if much and search.missed(best) < search.missed(single) else single
 
 

@@ -88,7 +88,7 @@ def i_lola(
     logits = history.logits()
     fitted = history.snapshots(slice(0, transitions - validation + 1))
     check_moved(np.diff(fitted.logits(), axis=0))
-    start = i_logel(game, fitted).weights
+    naive = i_logel(game, fitted)
     groups = [families] if families is not None else [BILINEAR, *((family,) for family in FURTHER)]
     found: list[Recovered] = []
     changing: Recovered | None = None
@@ -97,10 +97,12 @@ def i_lola(
         if k > 0 and step_work(game, transitions - validation, group[0]) > TOO_MUCH and group[0] in ANTICIPATING:
             notes.append(f"not fitted, {group[0]}: with so many features it takes long; name it in families")
             continue
-        found += _group(game, logits, group, look_aheads, validation, start, notes)
+        found += _group(game, logits, group, look_aheads, validation, naive, notes)
         if "naive" in group and not any(_explains(one, EXACT) for one in found):
             changing = changing_steps(game, fitted, logits, validation)
-        if any(_explains(one, SMALL) for one in [*found, *([changing] if changing else [])]):
+        enough = any(_explains(one, SMALL) for one in [*found, *([changing] if changing else [])])
+        # Features that move nobody tell nothing, whatever the learners.
+        if enough or (found and not any(any(one.rank) for one in found)):
             break
     if not found:
         raise Unsupported(f"no family fits: {'; '.join(notes)}")
@@ -129,19 +131,19 @@ def _explains(found: Recovered, bound: float) -> bool:
     return max(found.relative_residual, found.held_out or 0.0) < bound
 
 
-def _group(game, logits, families, look_aheads, validation: int, start, notes: list[str]) -> list[Recovered]:
+def _group(game, logits, families, look_aheads, validation: int, naive: Recovered, notes: list[str]) -> list[Recovered]:
     """The best fit of each family: all of them the quick way first, since one may explain everything."""
     searches: list[tuple[Search, Fit]] = []
     for family in families:
         try:
             search = Search.of(game, logits, family, validation)
-            searches.append((search, from_grid(search, look_aheads, start)))
+            searches.append((search, from_grid(search, look_aheads, naive.weights)))
         except Unsupported as error:
             notes.append(f"not fitted, {family}: {error}")
     if not any(search.explained(fit) for search, fit in searches):
         for k, (search, fit) in enumerate(searches):
             starts = min(STARTS, int(WORK / step_work(game, len(logits) - 1 - validation, search.family)))
-            searches[k] = search, from_more_starts(search, fit, start, look_aheads, starts)
+            searches[k] = search, from_more_starts(search, fit, naive, look_aheads, starts)
     still = still_agents(np.diff(logits[: len(logits) - validation], axis=0))
     return [recovered(game, s.seen, s.on_all_rows(fit), s.family, s.missed(fit), still) for s, fit in searches]
 
@@ -179,7 +181,8 @@ def recovered(
         # That an agent does not learn says nothing of what it wants.
         spaces[i] = np.eye(game.num_features)
     weights = np.stack([w - space @ (space.T @ w) for w, space in zip(fit.weights, spaces)])
-    pairs = np.asarray(fit.look_ahead) if np.ndim(fit.look_ahead) else None
+    # Nobody anticipates itself.
+    pairs = fit.look_ahead * (1 - np.eye(game.num_agents)) if np.ndim(fit.look_ahead) else None
     notes = open_directions(spaces, still)
     least = fit.look_ahead if pairs is None else min(pairs[pair] for pair in pairs_of(game.num_agents))
     if pairs is not None:

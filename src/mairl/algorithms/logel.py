@@ -97,8 +97,8 @@ def _given(step_sizes, steps: int, agents: int) -> Float[np.ndarray, "step agent
     sizes = np.asarray(step_sizes, np.float64)
     if sizes.shape not in ((steps,), (steps, 1), (steps, agents)):
         raise Unsupported(
-            f"{steps} steps are explained, step sizes given are {sizes.shape}: give one for each step that is explained "
-            "(held-out ones are not), or [step, agent]"
+            f"{steps} steps are explained, step sizes given are {sizes.shape}: give one for each step that is "
+            "explained (held-out ones are not), or [step, agent]"
         )
     if not np.all(np.isfinite(sizes) & (sizes > 0)):
         raise Unsupported(f"step sizes must be positive, got {sizes.min():.3g}: leave out steps that were not made")

@@ -16,6 +16,7 @@ from mairl.algorithms.induced import induced_policies
 from mairl.algorithms.ma_lfl import Tie
 from mairl.algorithms.ma_lfl_sampled import ma_lfl_from_counts
 from mairl.algorithms.recovered import open_directions
+from mairl.algorithms.update_model import BILINEAR
 from mairl.cli.learn_history import LearnHistory
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.learned import Learned
@@ -73,7 +74,7 @@ class RecordingsJob:
         found = from_counts(
             self.features,
             self.counts,
-            families=method.families,
+            families=method.families or BILINEAR,
             look_aheads=method.look_aheads,
             validation=method.validation,
         )

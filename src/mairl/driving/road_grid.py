@@ -78,7 +78,7 @@ def joined(grids: Sequence[RoadGrid]) -> RoadGrid:
         InvalidData: the maps together are so high and so wide that each would have more than `MOST_CELLS`.
     """
     shape = np.max([grid.row.shape[1:] for grid in grids], axis=0)
-    _refuse_huge(*shape, grids[0].cell, "the maps together span")
+    _refuse_huge(int(shape[0]), int(shape[1]), grids[0].cell, "the maps together span")
     rows, first = [], 0
     for grid in grids:
         row = np.asarray(grid.row)
@@ -134,8 +134,8 @@ def _refuse_huge(height: int, width: int, cell: float, what: str) -> None:
     cells = int(height) * int(width)
     if cells > MOST_CELLS:
         raise InvalidData(
-            f"{what} {width * cell / 1e3:.1f} by {height * cell / 1e3:.1f} km, that is {cells:,} cells of {cell:g} m, at "
-            f"most {MOST_CELLS:,} can be indexed: leave out roads that lie far from all tracks, or take larger cells"
+            f"{what} {width * cell / 1e3:.1f} by {height * cell / 1e3:.1f} km, that is {cells:,} cells of {cell:g} m, "
+            f"at most {MOST_CELLS:,} can be indexed: leave out roads that lie far from all tracks, or take larger cells"
         )
 
 

@@ -131,9 +131,9 @@ def edges_inwards(road: RoadMap, tolerance: float) -> tuple[np.ndarray, np.ndarr
 
 
 def loose_ends(start: np.ndarray, end: np.ndarray, line: np.ndarray, road: RoadMap) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces `[segment, 3]`, a few centimetres long, that continue edges which end on the road, as medians do at a junction:
-    no other edge goes on, and obliquely ahead there are lanes on both sides, with no edge before them. What is beyond
-    such an end is on neither side of the edge."""
+    """Pieces `[segment, 3]`, a few centimetres long, that continue edges which end on the road, as medians do at a
+    junction: no other edge goes on, and obliquely ahead there are lanes on both sides, with no edge before them. What
+    is beyond such an end is on neither side of the edge."""
     first, last = np.flatnonzero(np.diff(line, prepend=-1)), np.flatnonzero(np.diff(line, append=-1))
     tip = np.concatenate([start[first], end[last]])
     way = np.concatenate([(start - end)[first], (end - start)[last]]) * [1, 1, 0]

@@ -60,7 +60,7 @@ def export_onnx(
     out = graph.network(spec["net"], [_name(place) for place, _ in leaves], [leaf.shape for _, leaf in leaves])
     gaussian = spec["head"] == "gaussian"
     name = "mean" if gaussian else "logits"
-    graph.add("Mul", [out, graph.constant(np.float32(spec["scale"])[:, None])], out=name)
+    graph.add("Mul", [out, graph.constant(np.asarray(spec["scale"], np.float32)[:, None])], out=name)
     outputs = [name]
     if gaussian:
         # Its own for each step of the batch, as the mean is.
