@@ -22,7 +22,7 @@ class Import:
     """Imports driving logs, many files in parallel.
 
     Attributes:
-        paths: files, and folders to search for files of this format (known by their content).
+        paths: files, and folders to search for files of this format (known by their content, if damaged by name).
         out: store (STORE) to create.
         skip_bad: leave out bad records and files, and list them, instead of ending at the first.
         workers: processes; 0: one per core.

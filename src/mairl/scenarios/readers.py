@@ -31,8 +31,8 @@ class Reader(Protocol):
 
     FORMAT: str
     NAMES: str
-    """A regular expression for the whole names that files of this format usually have, in small letters. By it a file
-    is missed that is damaged where its format shows."""
+    """A regular expression for the names that files of this format usually have, whole and in small letters: so a file
+    is noticed that is damaged where its content would show the format."""
 
     def knows(self, head: bytes) -> bool:
         """The file that starts with these (up to `HEAD`) bytes is in this format, whatever its name."""

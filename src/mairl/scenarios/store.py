@@ -329,9 +329,9 @@ def _footer(file: Path, _: int) -> pq.FileMetaData:
 
 def _index(path: Path, facts: dict[str, Any]) -> pa.Table:
     index = _table(path / "index.parquet")
+    _compare(path / "index.parquet", facts["index_sha256"])
     if index.schema.names != codec.METADATA.names or index.num_rows != facts["scenarios"]:
         raise InvalidData(f"{path}/index.parquet does not fit metadata.json: import the scenarios again")
-    _compare(path / "index.parquet", facts["index_sha256"])
     return index
 
 
