@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mairl.algorithms.explain import ILOLA, Watched
 from mairl.algorithms.family_fit import alternate, gauss_newton
 from mairl.algorithms.i_lola import i_lola
 from mairl.algorithms.i_lola_cmaes import i_lola_cmaes
@@ -10,6 +11,7 @@ from mairl.algorithms.update_model import Bilinear, Differentiated, update_model
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.learning_history import learning_history
 from mairl.games.tabular import random_game
+from mairl.games.tabular.features import linear_game, tabular_game
 from mairl.ops.learners import LEARNERS
 from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
@@ -76,6 +78,140 @@ def test_coefficients_are_the_update(family):
     weights = np.random.default_rng(1).normal(size=(2, 3))
     np.testing.assert_allclose(polynomial.changes(weights, 0.7), exact.changes(weights, 0.7), atol=1e-12)
     np.testing.assert_allclose(polynomial.jacobian(weights, 0.7), exact.jacobian(weights, 0.7), atol=1e-12)
+    pairs = np.array([[0, 0.7], [0.2, 0]])
+    np.testing.assert_allclose(polynomial.changes(weights, pairs), exact.changes(weights, pairs), atol=1e-12)
+    slopes = exact.jacobian(weights, pairs)
+    assert slopes.shape[1] == 6 + 2, "λ of every pair"
+    np.testing.assert_allclose(polynomial.jacobian(weights, pairs), slopes, atol=1e-12)
+
+
+def test_fewer_rows_are_the_same_least_squares():
+    history = learn(Small.game, "lola-full", Small.step_size * Small.truth, 8.0, steps=20)
+    logits = history.logits()
+    model, target = update_model(Small.game, logits[:-1], "lola-taylor"), np.diff(logits, axis=0).ravel()
+    small, small_target = model.compressed(target)
+    assert len(small_target) == 2 * (3 + 9 + 1) < len(target)
+    for seed in range(3):
+        weights = np.random.default_rng(seed).normal(size=(2, 3))
+        rest, few = target - model.changes(weights, 2.0), small_target - small.changes(weights, 2.0)
+        assert few @ few == pytest.approx(rest @ rest, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("family", "step_size", "look_ahead", "seed"),
+    [("lola-taylor", 0.05, 10, 3), ("first-order-complete", 0.05, 10, 3), ("lola-full", 0.005, 200, 4)],
+)
+def test_minima_that_are_none_are_left(family, step_size, look_ahead, seed):
+    """The first start ends elsewhere, with much too small a look-ahead."""
+    game, truth = linear_game("iterated-dilemma"), np.random.default_rng(seed).normal(size=(2, 4))
+    history = learn(game, family, step_size * truth, look_ahead, steps=10, seed=seed)
+    found = i_lola(game, history, families=(family,))
+    assert found.relative_residual < 1e-20
+    assert found.look_ahead == pytest.approx(look_ahead, rel=1e-6)
+    assert found.look_ahead_pairs is None
+    assert min(found.cosines(truth)) > 1 - 1e-8
+    assert not any("unexplained" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["prisoners-dilemma", "stag-hunt", "coordination"])
+def test_lola_in_matrix_games_is_told_from_first_order_complete(name):
+    game, reward = linear_game(name, "joint"), tabular_game(name).tables().reward
+    truth = reward.reshape(4, 2).T
+    history = learn(game, "lola-taylor", 0.05 * truth, 10.0, steps=10)
+    found = i_lola(game, history)
+    assert found.family == "lola-taylor"
+    assert found.look_ahead == pytest.approx(10, rel=1e-6)
+    assert min(found.cosines(truth)) > 1 - 1e-8
+
+
+@pytest.mark.parametrize("family", ["lola-taylor", "first-order-complete", "lola-full"])
+def test_unlike_step_sizes_are_unlike_look_aheads(family):
+    """Agents that expect steps of 0.6 of each other, and themselves take steps of 0.2 and 0.05."""
+    sizes, expected = np.array([0.2, 0.05]), 0.6
+    pairs = expected / sizes * (1 - np.eye(2))
+    history = learn(Small.game, family, sizes[:, None] * Small.truth, pairs)
+    found = i_lola(Small.game, history, families=(family,))
+    assert found.relative_residual < 1e-20
+    np.testing.assert_allclose(found.look_ahead_pairs, [[0, 12], [3, 0]], atol=1e-6)
+    assert found.look_ahead == pytest.approx(7.5), "their mean"
+    assert min(found.cosines(Small.truth)) > 1 - 1e-10
+    assert "look-ahead differs between pairs of agents (0 of 1: 12, 1 of 0: 3)" in " ".join(found.notes)
+    logits = history.logits()
+    np.testing.assert_allclose(found.predict(Small.game, logits[4]), logits[5], atol=1e-8)
+
+
+@pytest.mark.parametrize("learner", ["ma-spi", "lookahead", "lola-full"])
+def test_other_families_are_tried_where_the_bilinear_ones_fail(learner):
+    history = learn(Small.game, learner, Small.step_size * Small.truth, 8.0)
+    tables = random_game(2, num_states=3, num_actions=2, discount=0.8).tables()
+    found = ILOLA().explain(Watched(tables, Small.game, history))
+    assert found.facts["family"] == learner
+    assert found.facts["relative_residual"] < 1e-20
+    assert not any("unexplained" in note for note in found.notes)
+
+
+def test_what_a_family_does_not_explain_is_said():
+    full = learn(Small.game, "lola-full", Small.step_size * Small.truth, 8.0)
+    found = i_lola(Small.game, full, families=("lola-taylor",))
+    assert found.relative_residual > 1e-4
+    assert "these are other learners or a local minimum" in found.notes[-1]
+    far = learn(Small.game, "lola-full", Small.step_size * Small.truth, 40.0)
+    found = i_lola(Small.game, far, families=("naive",))
+    assert found.relative_residual > 1e-2
+    assert "do not trust these rewards" in found.notes[-1]
+    logits = np.random.default_rng(0).normal(size=(9, 2, 3, 2))
+    noise = i_lola(Small.game, learning_history(logits), families=("naive",))
+    assert noise.held_out > 1
+    assert "naive learners do not describe this history" in noise.notes[-1]
+    near = full.logits() + 1e-4 * logits
+    found = i_lola(Small.game, learning_history(near), families=("lola-full",))
+    assert found.look_ahead == pytest.approx(8, rel=0.01)
+    assert "unless the snapshots are noisy" in found.notes[-1]
+
+
+def test_step_sizes_that_change_are_not_taken_for_anticipation():
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(size=(2, 3, 2))]
+    for step in range(10):
+        logits.append(next_logits("naive", Small.game, logits[-1], 0.4 / (1 + step) * Small.truth, 0.0))
+    history = learning_history(np.stack(logits))
+    found = i_lola(Small.game, history)
+    assert found.family == "naive"
+    assert found.relative_residual < 1e-20
+    assert min(found.cosines(Small.truth)) > 1 - 1e-10
+    np.testing.assert_allclose(found.step_sizes[0] / found.step_sizes[-1], 8, rtol=1e-6)
+    assert any("step sizes change" in note for note in found.notes)
+    assert i_lola(Small.game, history, families=("lola-taylor",)).relative_residual > 1e-4, "without them"
+
+
+def test_one_number_a_step_is_not_explained_by_changing_sizes():
+    """In a matrix game of two actions any learner is a naive one whose steps change."""
+    game = linear_game("prisoners-dilemma", "joint")
+    truth = tabular_game("prisoners-dilemma").tables().reward.reshape(4, 2).T
+    history = learn(game, "lola-full", 0.05 * truth, 10.0, steps=10)
+    assert i_lola(game, history, families=("naive",)).step_sizes is None
+
+
+def test_features_that_move_nobody_tell_nothing():
+    game = linear_game("matching-pennies")
+    assert game.num_features == 1, "one state"
+    truth = tabular_game("matching-pennies").tables().reward
+    payoffs = LinearGame.of(tabular_game("matching-pennies").tables(), truth[..., None])
+    history = learn(payoffs, "lola-taylor", np.full((2, 1), 0.05), 1.0)
+    for family in (None, ("naive",), ("lola-full",)):
+        found = i_lola(game, history, families=family)
+        assert found.rank == (0, 0)
+        np.testing.assert_array_equal(found.weights, 0)
+        assert "agent 0: none of the 1 directions of the reward leaves a trace" in found.notes[0]
+        assert "unexplained" in found.notes[-1]
+
+
+def test_an_agent_that_stands_still_is_named():
+    history = learn(Small.game, "naive", Small.step_size * Small.truth * [[1.0], [0.0]], 0.0)
+    found = i_lola(Small.game, history)
+    assert found.rank == (3, 0)
+    assert "agent 1: its policy did not change" in " ".join(found.notes)
+    assert found.cosines(Small.truth)[1] is None
 
 
 def test_three_agents():
@@ -128,8 +264,16 @@ def test_faults_are_named():
         i_lola(Small.game, history, validation=3)
     with pytest.raises(Unsupported, match="unknown learner lola; there are naive"):
         i_lola(Small.game, history, families=("lola",))
-    with pytest.raises(Unsupported, match="0 or more"):
-        i_lola(Small.game, history, look_aheads=(-1.0,))
+    for wrong in ((-1.0,), (0.0, np.nan), ()):
+        with pytest.raises(Unsupported, match="0 or more"):
+            i_lola(Small.game, history, look_aheads=wrong)
+    with pytest.raises(Unsupported, match="name at least one of naive"):
+        i_lola(Small.game, history, families=())
+    with pytest.raises(Unsupported, match="unknown learner nope; there are naive"):
+        i_lola_cmaes(Small.game, history, family="nope")
+    for few in ({"population": 1}, {"evaluations": 0}):
+        with pytest.raises(Unsupported, match="population of at least 2 and at least 1 evaluation"):
+            i_lola_cmaes(Small.game, history, **few)
     with pytest.raises(Unsupported, match="policies changed by 0"):
         i_lola(Small.game, learning_history(np.zeros((4, 2, 3, 2))))
 

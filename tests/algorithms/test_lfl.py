@@ -11,6 +11,7 @@ from mairl.games.tabular import lfl_grid, ma_lfl_grid, random_game
 from mairl.ops.equilibrium import evaluate, logit_equilibrium
 from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
+from mairl.ops.tables import Tables
 
 
 def improve(tables, temperature, steps, seed=None):
@@ -78,6 +79,26 @@ def test_tied_to_the_state_two_agents_rewards_are_exact(reward):
         truth = tables.reward[:, 0, 0, i]
         assert np.corrcoef(found.rewards[:, 0, 0, i], truth)[0, 1] > 1 - 1e-9
         assert np.ptp(found.rewards[:, 0, 0, i] - truth) < 1e-7, "in the true units"
+
+
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_terminal_states_have_no_equations(absorbing):
+    """What stands in the tables behind the end, another round or a loop, is not played."""
+    rng = np.random.default_rng(0)
+    states, actions, ends = 5, 3, np.arange(5) == 4
+    transitions = rng.dirichlet(np.ones(states), size=(states, actions, actions))
+    transitions = np.where(ends[:, None, None, None] & absorbing, np.eye(states)[4], transitions)
+    paid = np.broadcast_to(rng.normal(size=(states, 1, 1, 2)), (states, actions, actions, 2))
+    tables = Tables(transitions, paid, np.eye(states)[0], ends, 0.9)
+    found = ma_lfl(tables, improve(tables, 2.0, 6, seed=0), temperature=2.0)
+    assert found.relative_residual < 1e-20
+    assert found.rank == (4, 4), "nothing is paid in the last state; episodes that end tell the constant"
+    np.testing.assert_allclose(found.rewards[~ends], paid[~ends], atol=1e-8)
+    # Nor do policies there have to be those of learners.
+    logits = improve(tables, 2.0, 6, seed=0).logits().copy()
+    logits[:, :, 4] = rng.normal(size=logits[:, :, 4].shape)
+    again = ma_lfl(tables, learning_history(logits), temperature=2.0)
+    np.testing.assert_allclose(again.rewards[~ends], paid[~ends], atol=1e-8)
 
 
 def test_a_free_joint_reward_is_under_determined_and_says_so():

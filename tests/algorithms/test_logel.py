@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mairl.algorithms.explain import ILOGEL, LOGEL, Watched
 from mairl.algorithms.i_logel import i_logel
 from mairl.algorithms.logel import gradient_jacobians, logel
 from mairl.core.errors import InvalidGame, Unsupported
@@ -73,6 +74,40 @@ def test_a_step_backwards_is_named(alone):
         logel(alone, history, known=False)
 
 
+def test_a_step_that_was_not_made_is_named(alone):
+    logits = climb(alone, [WEIGHTS], [0.1, 0.1, 0.1]).logits()
+    twice = learning_history(np.concatenate([logits[:2], logits[1:]]))
+    with pytest.raises(Unsupported, match=r"1 of 4 steps, first step 1, .* the agent did not move"):
+        logel(alone, twice, known=False)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_predictions_take_the_last_step_size(alone, pair, known):
+    sizes = 0.2 / (1 + np.arange(6.0))
+    given = sizes if known else None
+    for game, method, weights in ((alone, logel, [WEIGHTS]), (pair, i_logel, TRUTH)):
+        history = climb(game, weights, sizes)
+        found = method(game, history, step_sizes=given, known=known)
+        logits = history.logits()
+        np.testing.assert_allclose(found.predict(game, logits[-2]), logits[-1], atol=1e-8)
+
+
+def test_an_agent_that_does_not_learn_is_named_and_the_others_are_explained(pair):
+    history = climb(pair, TRUTH * [[1.0], [0.0]], [0.05] * 6)
+    tables = ma_lfl_grid().tables()
+    for method in (LOGEL(), LOGEL(known=False), ILOGEL(), ILOGEL(known=False)):
+        found = method.explain(Watched(tables, pair, history))
+        assert found.notes == (
+            "agent 1: its policy did not change, so that nothing is told of what it wants; observe it before it has "
+            "converged",
+        )
+        assert found.facts["rank"] == [4, 0]
+        np.testing.assert_array_equal(found.weights[1], 0)
+        if isinstance(method, ILOGEL):
+            assert found.facts["relative_residual"] < 1e-20
+        np.testing.assert_allclose(found.predict(history.logits()[0])[1], history.logits()[0][1], atol=1e-12)
+
+
 def test_naive_agents_in_joint_play_are_explained(pair):
     found = i_logel(pair, climb(pair, TRUTH, [0.05] * 6))
     assert found.relative_residual < 1e-20
@@ -123,6 +158,9 @@ def test_faults_are_named(alone, pair):
         logel(alone, history)
     with pytest.raises(Unsupported, match="step sizes must be positive, got -1"):
         i_logel(pair, history, step_sizes=[1.0, -1.0])
+    for wrong in ([0.1], [0.1] * 3, [[0.1] * 3] * 2):
+        with pytest.raises(Unsupported, match="2 steps are explained, step sizes given are"):
+            i_logel(pair, history, step_sizes=wrong)
     game = LinearGame.of(random_game(0).tables(), np.eye(5))
     with pytest.raises(Unsupported, match="policies changed by 0"):
         i_logel(game, learning_history(np.zeros((3, 2, 5, 3))))

@@ -177,7 +177,7 @@ def test_histories_recorded_by_fit_are_repeated(tmp_path):
     bare = dataclasses.replace(history, optimiser=None)
     with pytest.raises(InvalidData, match="record-learning"):
         ppo_record(bare, game)
-    with pytest.raises(InvalidData, match="no updates of PPO"):
+    with pytest.raises(InvalidData, match="no updates, PPO"):
         ppo_record(learning_history(np.zeros((2, 2, 4, 3))), game)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mairl.driving.geometry import signed_distance
-from mairl.driving.segments import SegmentKind, pieces, segments, thinned, turned_inwards
+from mairl.driving.segments import SegmentKind, edges_inwards, pieces, segments, thinned
 from mairl.scenarios import build
 from mairl.scenarios.schema import EdgeType
 from mairl.testing.scenarios import made_scenario
@@ -48,10 +48,13 @@ def test_edges_turn_to_have_the_lanes_on_their_left_whatever_their_direction():
         edges = road.edges
         if flip:
             edges = build.polylines([edges.line(k)[::-1] for k in range(2)], edges.ids, edges.kind)
-        turned = turned_inwards(dataclasses.replace(road, edges=edges))
-        south, north = turned.line(0), turned.line(1)
-        assert south[0, 0] < south[-1, 0]
-        assert north[0, 0] > north[-1, 0]
+        start, end, divides = edges_inwards(dataclasses.replace(road, edges=edges), 0.05)
+        along = (end - start)[:, 0]
+        south = start[:, 1] < start[:, 1].mean()
+        assert south.any()
+        assert (along[south] > 0).all()
+        assert (along[~south] < 0).all()
+        assert not divides.any()
 
 
 def test_every_part_of_a_map_becomes_segments():
@@ -66,7 +69,7 @@ def test_an_edge_between_lanes_is_a_divider():
     y = float(np.mean([road.lanes.centre.line(k)[0, 1] for k in range(2)]))
     middle = build.polylines([np.array([[-70.0, y, 0], [60.0, y, 0]])], ["median"], [EdgeType.MEDIAN])
     found = segments(dataclasses.replace(road, edges=middle))
-    assert (found.kind == SegmentKind.DIVIDER).sum() == 1
+    assert (found.kind == SegmentKind.DIVIDER).sum() == 3, "the line and its two loose ends"
     assert (found.kind == SegmentKind.EDGE).sum() == 0
 
 

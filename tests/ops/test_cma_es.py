@@ -35,3 +35,9 @@ def test_values_that_are_not_finite_are_bad():
     assert found.value <= 1e-10
     with pytest.raises(Unsupported, match="none of 16 points"):
         cma_es(lambda x: np.full(len(x), np.nan), np.zeros(2), spread=0.5)
+
+
+def test_too_few_points_are_refused():
+    for few in ({"population": 1}, {"evaluations": 0}):
+        with pytest.raises(Unsupported, match="population of at least 2 and at least 1 evaluation"):
+            cma_es(ellipsoid, np.zeros(2), spread=0.5, **few)

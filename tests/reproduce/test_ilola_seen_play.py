@@ -128,7 +128,7 @@ def test_comparisons_and_their_pictures(tmp_path, monkeypatch):
 def test_derivatives_need_fewer_evaluations(monkeypatch):
     monkeypatch.setattr(ilola_figures, "CMA_MOST", 4000)
     game = LinearGame.of(ma_lfl_grid().tables(), ilola_figures.ma_lfl_features())
-    race = ilola_figures._race(game, "lola-taylor", "coefficients", 1e-3, 0)
+    race = ilola_figures._race(game, "lola-taylor", "coefficients", 1e-3, 0, 8000)
     assert race["cma_residual"] <= 1e-3
     assert race["derivative_residual"] < 1e-20
     assert race["cma_evaluations"] > 20 * race["derivative_steps"]

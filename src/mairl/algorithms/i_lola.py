@@ -151,7 +151,7 @@ def _group(game, logits, families, look_aheads, validation: int, naive: Recovere
 def doubts(found: Recovered) -> tuple[str, ...]:
     """Why a result may not be what happened."""
     rest = found.relative_residual
-    if found.held_out is not None and found.held_out >= 1:
+    if found.held_out is not None and found.held_out > 1:
         return (
             f"{found.family} learners do not describe this history: on the transitions that were not fitted the error "
             f"is {found.held_out:.3g} of the changes, 1 is that of expecting no change; do not trust these rewards",

@@ -51,7 +51,7 @@ def explained_run(facts: dict[str, Any], learned: Learned) -> dict[str, Any]:
         facts["explained"],
         # The truth predicts alike for every seed: step sizes are fitted, nothing of the run enters.
         [method.next_with(case, tables.reward)] * len(facts["seeds"]) if count else [],
-        history.logits()[cut:],
+        history.logits()[cut:] if count else np.zeros((0, 0, 0, 0)),
     )
     return {**result, "cosines": weight_cosines(facts, case)}
 

@@ -71,7 +71,7 @@ class LinearGame(eqx.Module):
             raise Unsupported(f"exact discounted returns need a discount below 1, got {tables.discount}")
         alive = ~tables.terminal
         return cls(
-            flow=tables.flow,
+            flow=tables.flow * alive.reshape(-1, *[1] * (n + 1)),
             features=features * alive.reshape(-1, *[1] * (n + 2)),
             start=np.array(tables.start, np.float64),
             discount=float(tables.discount),

@@ -6,7 +6,8 @@ action a of an agent (Jacq et al. 2019; Caliskan, Chini & Maghsudi 2023),
     E_{a_-i}[r(s, a)] + f(s) - γ E_{a_-i, s'}[f(s')] = Y(s, a_i)
     Y(s, a_i) = τ log π'_i(a_i | s) + τ γ E_{a_-i, s'}[KL(π_i(s') ‖ π'_i(s'))],   f = -τ log Σ_a exp(Q̄ / τ),
 
-where the others play their old policies. f is an unknown potential, another one at each step.
+where the others play their old policies. f is an unknown potential, another one at each step. Rows of terminal states
+are no equations: nothing is done there.
 """
 
 from __future__ import annotations

@@ -48,9 +48,8 @@ class Tables:
 
     @property
     def flow(self) -> Float[np.ndarray, "state *joint next"]:
-        """Transitions that go on: 0 into terminal states, and out of them."""
-        alive = ~self.terminal
-        return self.transitions * alive * alive.reshape(-1, *[1] * (self.transitions.ndim - 1))
+        """Transitions that go on: 0 into terminal states. Their own rows stay; nobody is ever there."""
+        return self.transitions * ~self.terminal
 
     def with_reward(self, reward: Float[np.ndarray, "state *joint agent"]) -> Tables:
         """The same game paying other rewards, such as recovered ones."""
