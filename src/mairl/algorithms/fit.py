@@ -171,14 +171,16 @@ def fit(
     algorithm.check(game, data)
     if recorder is not None:
         recorder.check(algorithm, game, apart)
-    asked = settings(
-        algorithm,
-        game,
-        data,
-        **{"seeds": list(seeds), "budget": budget, "evaluations": evaluations, "episodes": episodes},
-        **{"select": select, "patience": patience},
-        held_out=digest(held_out) if isinstance(held_out, Demonstrations) else held_out,
-    )
+    asked: dict[str, Any] = {}
+    if out is not None:  # Digests read every number of the game and the recording.
+        asked = settings(
+            algorithm,
+            game,
+            data,
+            **{"seeds": list(seeds), "budget": budget, "evaluations": evaluations, "episodes": episodes},
+            **{"select": select, "patience": patience},
+            held_out=digest(held_out) if isinstance(held_out, Demonstrations) else held_out,
+        )
     data, held = _split(data, held_out)
     if data is not None:
         data = data.observed(game)
