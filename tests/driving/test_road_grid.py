@@ -1,5 +1,7 @@
 """The index of a map: every cell's row holds what is nearest, and nothing is missed."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -57,6 +59,29 @@ def test_places_far_from_roads_see_nothing():
     assert (np.asarray(grid.edges)[0, FEATURES.index("kind")] == -1).all()
     nothing = road_grid(Segments(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.int8)))
     assert int(nothing.rows_at(jnp.array(0.0), jnp.array(0.0))) == 0
+
+
+def square(side, inside_on_the_left=True):
+    """Edges around a square with nothing in it."""
+    corner = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32) * side / 2
+    start, end = corner, np.roll(corner, -1, axis=0)
+    if not inside_on_the_left:
+        start, end = end, start
+    return Segments(start, end, np.full(4, SegmentKind.EDGE, np.int8))
+
+
+def test_wide_places_on_the_road_are_known_and_blocks_between_roads_are_not():
+    x, y = jnp.array([0.0, 20.0, -30.0, 70.0]), jnp.array([0.0, -13.0, 30.0, 0.0])
+    row = np.asarray(road_grid(square(100)).rows_at(x, y))
+    assert (row[:3] > 0).all()
+    assert row[3] == 0
+    np.testing.assert_array_equal(road_grid(square(100, False)).rows_at(x, y), 0)
+    # Lanes alone do not say what is road.
+    lanes = dataclasses.replace(square(100), kind=np.full(4, SegmentKind.LANE, np.int8))
+    np.testing.assert_array_equal(road_grid(lanes).rows_at(x, y), 0)
+    # A line between lanes has no far side: what it encloses is road.
+    lines = dataclasses.replace(square(100, False), kind=np.full(4, SegmentKind.DIVIDER, np.int8))
+    assert (np.asarray(road_grid(lines).rows_at(x, y))[:3] > 0).all()
 
 
 def test_joined_maps_answer_as_each_map_alone():

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 STANDSTILL = 0.05
 """Metres: a step shorter than this tells nothing about steering; `inverse` then steers straight ahead."""
@@ -28,8 +28,8 @@ class Motion(eqx.Module):
         x, y: the middle of the box.
         heading: where it points, not necessarily where it goes.
         vx, vy: velocity, metres a second.
-        acceleration, curvature: along the path (m/s²) and of the path (1/m, left positive) during the last step; only
-            `Jerk` reads them.
+        acceleration, curvature: along the path (m/s²) and of the path (1/m, left positive) during the last step; of
+            the models only `Jerk` reads them.
     """
 
     x: Float[Array, "*b"]
@@ -47,7 +47,7 @@ class Motion(eqx.Module):
 
 
 def motion(x, y, heading, vx, vy) -> Motion:
-    """A motion with nothing known about the last step."""
+    """A motion with nothing known about the last step: neither speeding up nor turning."""
     zero = jnp.zeros_like(x)
     return Motion(x, y, heading, vx, vy, zero, zero)
 
@@ -186,41 +186,44 @@ class InvertibleBicycle:
 
 @dataclasses.dataclass(frozen=True)
 class DeltaLocal:
-    """Displacement and turn in the vehicle's own frame; nothing is impossible but too far a jump. Its inverse is exact.
+    """Displacement and turn in the vehicle's own frame, per second: nothing is impossible but too far a jump. Its
+    inverse is exact.
 
     Attributes:
-        max_distance: of each component of the displacement in a step, metres.
-        max_turn: radians in a step.
+        max_speed: ahead and back, m/s.
+        max_aside: to either side, m/s.
+        max_turn: radians a second; by default all the way round in a step of 0.1 s.
     """
 
-    max_distance: float = 6.0
-    max_turn: float = 3.1416
+    max_speed: float = 60.0
+    max_aside: float = 60.0
+    max_turn: float = 31.416
 
     @property
     def low(self) -> tuple[float, ...]:
         """See `Dynamics`."""
-        return (-self.max_distance, -self.max_distance, -self.max_turn)
+        return (-self.max_speed, -self.max_aside, -self.max_turn)
 
     @property
     def high(self) -> tuple[float, ...]:
         """See `Dynamics`."""
-        return (self.max_distance, self.max_distance, self.max_turn)
+        return (self.max_speed, self.max_aside, self.max_turn)
 
     def step(self, before: Motion, action, length, dt: float) -> Motion:
         """See `Dynamics`."""
         ahead, left, turn = jnp.moveaxis(_clipped(self, action), -1, 0)
         c, s = jnp.cos(before.heading), jnp.sin(before.heading)
-        dx, dy = c * ahead - s * left, s * ahead + c * left
-        heading = wrap(before.heading + turn)
-        zero = jnp.zeros_like(dx)
-        return Motion(before.x + dx, before.y + dy, heading, dx / dt, dy / dt, zero, zero)
+        vx, vy = c * ahead - s * left, s * ahead + c * left
+        heading = wrap(before.heading + turn * dt)
+        zero = jnp.zeros_like(vx)
+        return Motion(before.x + vx * dt, before.y + vy * dt, heading, vx, vy, zero, zero)
 
     def inverse(self, before: Motion, after: Motion, length, dt: float):
         """See `Dynamics`."""
         dx, dy = after.x - before.x, after.y - before.y
         c, s = jnp.cos(before.heading), jnp.sin(before.heading)
         turn = wrap(after.heading - before.heading)
-        return _clipped(self, jnp.stack([c * dx + s * dy, c * dy - s * dx, turn], -1))
+        return _clipped(self, jnp.stack([c * dx + s * dy, c * dy - s * dx, turn], -1) / dt)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,7 +334,7 @@ class Grid:
 
 
 def replay(model: Dynamics, logged: Motion, length: Float[Array, "*b"], dt: float) -> tuple[Array, Motion]:
-    """Drives along a log with the model's own actions, each chosen from where the vehicle has got to.
+    """Drives along a log with the model's own actions, each chosen by `toward` from where the vehicle has got to.
 
     Args:
         logged: leaves `[time, *b]`, valid throughout.
@@ -339,16 +342,90 @@ def replay(model: Dynamics, logged: Motion, length: Float[Array, "*b"], dt: floa
     Returns:
         Actions `[time - 1, *b, size]`, and the motions that they lead to, `[time, *b]`, the first being the log's.
     """
+    steady = steadied(logged, jnp.ones(logged.x.shape, bool), dt)
     start = jax.tree.map(lambda x: x[0], logged)
-    ahead = jax.tree.map(lambda x: x[1:], logged)
+    ahead = jax.tree.map(lambda x: x[1:], steady)
 
     def one(now: Motion, target: Motion):
-        action = model.inverse(now, aimed(now, target, dt), length, dt)
+        action = toward(model, now, target, length, dt)
         after = model.step(now, action, length, dt)
         return after, (action, after)
 
     _, (actions, after) = jax.lax.scan(one, start, ahead)
     return actions, jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, after)
+
+
+STEADY, STEADIER = 0.2, 0.3
+"""Seconds before and after each moment over which `steadied` takes means: of speeds, and of what changes them."""
+
+
+def steadied(logged: Motion, seen: Bool[Array, "time *b"], dt: float) -> Motion:
+    """A log with means over some moments in place of its speeds, and with the acceleration and curvature that go with
+    them: from one moment to the next, logged speeds of the Waymo Open Motion Dataset change by 5 m/s² (standard
+    deviation), which nothing should try to follow.
+
+    Args:
+        logged: leaves `[time, *b]`.
+        seen: who was; the others count for nothing.
+    """
+    speed = _mean_around(logged.speed, seen, round(STEADY / dt))
+    both = seen[1:] & seen[:-1]
+    way = 0.5 * (speed[1:] + speed[:-1]) * dt
+    goes = both & (jnp.abs(way) > STANDSTILL)
+    turn = wrap(jnp.diff(logged.heading, axis=0)) / jnp.where(goes, way, 1.0)
+
+    def since(values, known):
+        first = [(1, 0)] + [(0, 0)] * (values.ndim - 1)
+        return _mean_around(jnp.pad(values, first), jnp.pad(known, first), round(STEADIER / dt))
+
+    c, s = jnp.cos(logged.heading), jnp.sin(logged.heading)
+    acceleration, curvature = since(jnp.diff(speed, axis=0) / dt, both), since(turn, goes)
+    return Motion(logged.x, logged.y, logged.heading, speed * c, speed * s, acceleration, curvature)
+
+
+def _mean_around(values: Float[Array, "time *b"], known: Bool[Array, "time *b"], reach: int) -> Float[Array, "time *b"]:
+    """Means of what is known up to `reach` moments before and after each; 0 where nothing is."""
+    margin = [(reach, reach)] + [(0, 0)] * (values.ndim - 1)
+    parts, there = jnp.pad(jnp.where(known, values, 0.0), margin), jnp.pad(known, margin)
+    shifts = [slice(k, k + len(values)) for k in range(2 * reach + 1)]
+    return sum(parts[k] for k in shifts) / jnp.maximum(sum(there[k].astype(parts.dtype) for k in shifts), 1.0)
+
+
+def toward(model: Dynamics, now: Motion, target: Motion, length: Float[Array, "*b"], dt: float) -> Array:
+    """The action `[*b, size]` that brings a vehicle to a log's next motion, and makes up for what it has lost.
+
+    Args:
+        target: from `steadied`.
+    """
+    if isinstance(model, Jerk):
+        return _clipped(model, _chased(now, target, dt))
+    return model.inverse(now, aimed(now, target, dt), length, dt)
+
+
+CHASE = 3.0
+"""Per second: how fast `Jerk` makes up for what it has lost. Faster, jerks reach their bounds most of the time."""
+
+
+def _chased(now: Motion, target: Motion, dt: float) -> Array:
+    """Jerks `[*b, 2]` under which gaps in position, speed and acceleration to the next moment vanish together, without
+    swinging over: three equal poles at -`CHASE`, along and across the target's heading."""
+    rate = min(CHASE, 0.3 / dt)
+    c, s, v = jnp.cos(target.heading), jnp.sin(target.heading), now.speed
+    dx, dy = target.x - now.x, target.y - now.y
+    turned = jnp.sin(wrap(target.heading - now.heading))
+    square = jnp.maximum(v**2, 1.0)
+    along = (
+        c * dx + s * dy - v * dt - 0.5 * now.acceleration * dt**2,
+        target.speed - v - now.acceleration * dt,
+        target.acceleration - now.acceleration,
+    )
+    across = (
+        c * dy - s * dx + v * turned * dt,
+        v * turned - v**2 * now.curvature * dt,
+        square * (target.curvature - now.curvature),
+    )
+    gains = rate**3, 3 * rate**2, 3 * rate
+    return jnp.stack([sum(gain * gap for gain, gap in zip(gains, part, strict=True)) for part in (along, across)], -1)
 
 
 def aimed(now: Motion, target: Motion, dt: float) -> Motion:

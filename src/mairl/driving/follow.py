@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mairl.driving.dynamics import Dynamics, aimed, motion, wrap
+from mairl.driving.dynamics import Dynamics, motion, steadied, toward, wrap
 from mairl.driving.simulator import State
 from mairl.driving.world import LOG, Worlds
 
@@ -20,13 +20,15 @@ def following(worlds: Worlds, dynamics: Dynamics, state: State) -> Float[Array, 
     lost; after the log's end, and where the log has a gap, on as fast as it is, straight on."""
     n = worlds.num_agents
     now = state.motion
-    row = worlds.log[state.world, jnp.minimum(state.time + 1, worlds.log.shape[1] - 1), :, :n]
-    x, y, heading, vx, vy, valid = (row[LOG.index(name)] for name in ("x", "y", "heading", "vx", "vy", "valid"))
-    seen = (valid > 0) & (state.time + 1 < worlds.log.shape[1])
+    log = worlds.log[state.world, :, :, :n]
+    x, y, heading, vx, vy, valid = (log[:, LOG.index(name)] for name in ("x", "y", "heading", "vx", "vy", "valid"))
+    steady = steadied(motion(x, y, heading, vx, vy), valid > 0, worlds.dt)
+    next_step = jnp.minimum(state.time + 1, log.shape[0] - 1)
+    seen = (valid[next_step] > 0) & (state.time + 1 < log.shape[0])
     on = motion(now.x + now.vx * worlds.dt, now.y + now.vy * worlds.dt, now.heading, now.vx, now.vy)
-    target = jax.tree.map(lambda a, b: jnp.where(seen, a, b), motion(x, y, heading, vx, vy), on)
+    target = jax.tree.map(lambda a, b: jnp.where(seen, a[next_step], b), steady, on)
     length = jnp.where(worlds.length[state.world, :n] > 0, worlds.length[state.world, :n], 1.0)
-    return dynamics.inverse(now, aimed(now, target, worlds.dt), length, worlds.dt)
+    return toward(dynamics, now, target, length, worlds.dt)
 
 
 WHEN = 0.03

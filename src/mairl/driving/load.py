@@ -28,6 +28,14 @@ from mairl.scenarios.schema import Scenario
 MODELS = {"bicycle": Bicycle(), "invertible": InvertibleBicycle(), "jerk": Jerk(), "delta": DeltaLocal()}
 """Dynamics by the names that options use."""
 
+GRIDS = {
+    "bicycle": Grid(MODELS["bicycle"]),
+    "invertible": Grid(MODELS["invertible"]),
+    "jerk": Grid(MODELS["jerk"], (7, 13), (1.0, 1.0)),
+    "delta": Grid(DeltaLocal(max_speed=30.0, max_aside=1.0, max_turn=1.0), (31, 3, 13), (1.0, 1.0, 1.5)),
+}
+"""Their grids of discrete actions."""
+
 SIGHTS = {"small": SMALL, "full": FULL}
 
 
@@ -143,9 +151,7 @@ def driving_scenes(
         raise InvalidGame(f"actions are {actions!r}, expected grid or continuous")
     model = MODELS[dynamics]
     if actions == "grid":
-        if not isinstance(model, Bicycle | InvertibleBicycle | Jerk):
-            raise InvalidGame(f"{dynamics} has no grid of actions: use actions=continuous")
-        model = Grid(model)
+        model = GRIDS[dynamics]
     scenarios = scenarios_of(worlds, count, seed)
     grid = GridConfig() if sight == "full" else GridConfig(edges=64, others=max(SMALL.others, 32))
     weights = weights_of(reward)

@@ -1,8 +1,9 @@
 """What lies around a place, at a cost that does not depend on the size of the map.
 
-The plane is cut into square cells. Each cell near a road has a row of a table: its nearest road edges, and its nearest
-other segments, as far as there is room. A vehicle reads the row of the cell that it is in, once per step, for what it
-observes and for whether it is off the road. Rows are feature-major, so that one read is a few contiguous runs.
+The plane is cut into square cells. Each cell near a road, or on one as wide as a square, has a row of a table: its
+nearest road edges, and its nearest other segments, as far as there is room. A vehicle reads the row of the cell that it
+is in, once per step, for what it observes and for whether it is off the road. Rows are feature-major, so that one read is
+a few contiguous runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy import ndimage
 
 from mairl.core.errors import InvalidData
 from mairl.driving.segments import SegmentKind, Segments
@@ -34,7 +36,8 @@ class GridConfig:
 
     Attributes:
         cell: side of a cell, metres.
-        near: cells farther than this from every segment have no row, metres.
+        near: cells farther than this from every segment have no row, metres, unless road edges around them say that
+            they are on the road.
         edges, others: segments in a row.
         reach: segments farther than this from a cell are not in its row, metres.
     """
@@ -112,12 +115,13 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
     width, height = (max(1, math.ceil(side / config.cell)) for side in high - low)
     _refuse_huge(height, width, config.cell, "a map spans")
     taken = _near(start, end, low, (height, width), config)
+    is_edge = np.isin(segments.kind, (SegmentKind.EDGE, SegmentKind.DIVIDER))
+    taken |= _squares(taken, segments, is_edge, low, config)
     iy, ix = np.nonzero(taken)
     row = np.zeros((height, width), np.int32)
     row[iy, ix] = np.arange(1, len(iy) + 1)
     centre = low + (np.stack([ix, iy], 1) + 0.5) * config.cell
     features = _features(segments)
-    is_edge = np.isin(segments.kind, (SegmentKind.EDGE, SegmentKind.DIVIDER))
     tables = []
     for which, slots in ((is_edge, config.edges), (~is_edge, config.others)):
         chosen = nearest(centre, start[which], end[which], slots, config)
@@ -165,6 +169,30 @@ def _near(start, end, low, shape: tuple[int, int], config: GridConfig) -> np.nda
             inside = (y >= 0) & (x >= 0) & (y < shape[0]) & (x < shape[1])
             taken[y[inside], x[inside]] = True
     return taken
+
+
+def _squares(taken: np.ndarray, segments: Segments, is_edge: np.ndarray, low, config: GridConfig) -> np.ndarray:
+    """Cells `[y, x]` of wide places on the road: far from every segment, enclosed by cells that are not, and on the left
+    of the nearest edge. What reaches the map's border is not known to be road."""
+    place, _ = ndimage.label(~taken)
+    found = np.zeros_like(taken)
+    if not is_edge.any():
+        return found
+    open_ended = np.unique(np.concatenate([place[0], place[-1], place[:, 0], place[:, -1]]))
+    x, y, half, ux, uy, kind, _ = _features(segments)[is_edge].T.astype(np.float64)
+    for k, (at_y, at_x) in enumerate(ndimage.find_objects(place), 1):
+        if k in open_ended:
+            continue
+        # No edge runs through it: its cells are all on the same side.
+        cell = np.argwhere(place[at_y, at_x] == k)[0] + [at_y.start, at_x.start]
+        px, py = (low + (cell[::-1] + 0.5) * config.cell - np.stack([x, y], 1)).T
+        t = np.clip(px * ux + py * uy, -half, half)
+        distance = np.hypot(px - t * ux, py - t * uy)
+        left = np.where(kind == SegmentKind.DIVIDER, 1.0, py * ux - px * uy)[distance < distance.min() + 1e-6]
+        # At a corner the side is that of the edge whose line is farther away, as in `geometry.nearest_side`.
+        if left.max() >= -left.min():
+            found[at_y, at_x] |= place[at_y, at_x] == k
+    return found
 
 
 def nearest(centre, start, end, slots: int, config: GridConfig, block: int = 256) -> np.ndarray:
