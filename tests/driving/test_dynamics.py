@@ -118,7 +118,21 @@ def test_angles_wrap():
     np.testing.assert_allclose(wrap(jnp.array([3.2, -3.2, 0.5])), [3.2 - 2 * np.pi, 2 * np.pi - 3.2, 0.5], atol=1e-6)
 
 
-@pytest.mark.parametrize(("model", "mean"), [(Bicycle(), 0.1), (InvertibleBicycle(), 0.1), (DeltaLocal(), 1e-3)])
+def test_the_same_action_of_displacement_is_as_fast_at_any_step():
+    before, model = start(4), DeltaLocal()
+    one, ten = (
+        model.step(before, jnp.tile(jnp.array([8.0, 0.5, 0.2]), (4, 1)), jnp.asarray(LENGTH), dt) for dt in (0.1, 1.0)
+    )
+    for name in ("x", "y"):
+        np.testing.assert_allclose(
+            getattr(ten, name) - getattr(before, name), 10 * (getattr(one, name) - getattr(before, name)), atol=1e-4
+        )
+    np.testing.assert_allclose(wrap(ten.heading - before.heading), 0.2, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "mean"), [(Bicycle(), 0.1), (InvertibleBicycle(), 0.1), (DeltaLocal(), 1e-3), (Jerk(), 0.1)]
+)
 def test_a_replay_stays_near_what_was_driven(model, mean):
     # A vehicle that speeds up, turns and brakes, logged with noise in position, heading and speed.
     time = np.arange(91) * DT

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mairl.core.errors import InvalidData
-from mairl.driving.dynamics import motion
+from mairl.driving.dynamics import Bicycle, DeltaLocal, InvertibleBicycle, Jerk, motion, replay
 from mairl.driving.load import load
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules, State, happened, start
@@ -82,3 +82,29 @@ def test_logged_vehicles_hit_nothing_and_hardly_leave_the_road(
     # Nobody on our maps is without a road: distances are known and vehicles keep clear of edges.
     distance = np.where(np.isfinite(events.edge_distance), events.edge_distance, 10.0)[seen]
     assert np.median(distance) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "mean", "most"),
+    [(Bicycle(), 0.03, 0.2), (InvertibleBicycle(), 0.03, 0.2), (DeltaLocal(), 1e-3, 1e-2), (Jerk(), 0.06, 0.45)],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_model_drives_along_the_logs_of_vehicles(model, mean, most):
+    """Metres: mean and 99th percentile, from a vehicle's first moment to its last or the first one at which it was not
+    seen; docs/driving.md has the figures."""
+    worlds, _, _ = load(scenes("gpudrive", "womd_json/*.json"), WorldConfig(grid=GridConfig(edges=16, others=16)))
+    n = worlds.num_agents
+    world, agent = np.nonzero(np.asarray(worlds.driven))
+    log = dict(zip(LOG, np.moveaxis(np.asarray(worlds.log)[world, :, :, agent], 2, 0).swapaxes(1, 2), strict=True))
+    assert n > 20
+    seen = np.cumprod(log["valid"] > 0, axis=0) > 0
+    # After the end of what was seen: as at its last moment.
+    last = seen.sum(0) - 1
+    step = np.minimum(np.arange(len(seen))[:, None], last)
+    names = ("x", "y", "heading", "vx", "vy")
+    logged = motion(*(jnp.asarray(np.take_along_axis(log[name], step, 0)) for name in names))
+    _, driven = jax.jit(lambda logged: replay(model, logged, worlds.length[world, agent], worlds.dt))(logged)
+    error = np.hypot(driven.x - logged.x, driven.y - logged.y)[seen]
+    assert len(error) > 10_000
+    assert error.mean() < mean
+    assert np.percentile(error, 99) < most

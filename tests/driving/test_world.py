@@ -136,13 +136,60 @@ def test_what_cannot_be_is_refused(scene):
         ({"dynamics": "boat"}, "bicycle"),
         ({"sight": "blind"}, "small"),
         ({"outcome": "explode"}, "remove"),
-        ({"dynamics": "delta"}, "continuous"),
         ({"count": 0}, "at least 1"),
         ({"reward": "fame", "count": 1}, "sparse"),
         ({"routes": True, "count": 1}, "traffic=logs"),
     ):
         with pytest.raises(InvalidGame, match=message):
             driving(**options)
+
+
+def test_who_is_driven_can_be_chosen(scene):
+    every = drivable(scene)
+    ids = np.array(scene.tracks.ids)
+    _, [slots] = worlds_of([scene], WorldConfig(grid=GRID))
+    wanted = ids[slots.track[[3, 1]]].tolist()
+    worlds, [chosen] = worlds_of([scene], WorldConfig(grid=GRID, control={scene.scenario_id: wanted}))
+    assert worlds.num_agents == 2
+    assert worlds.driven.all()
+    assert ids[chosen.track[:2]].tolist() == wanted
+    # Who is not chosen replays its log.
+    assert sorted(chosen.track[chosen.track >= 0]) == sorted(slots.track[slots.track >= 0])
+    assert drivable(scene, WorldConfig(grid=GRID, control={"another": ["x"]})) == every
+    cast = dataclasses.replace(scene, roles=dataclasses.replace(scene.roles, sdc=int(slots.track[2])))
+    worlds, [one] = worlds_of([cast], WorldConfig(grid=GRID, control="sdc"))
+    assert worlds.num_agents == 1
+    assert one.track[0] == slots.track[2]
+    marked = np.isin(np.arange(len(ids)), slots.track[:2])
+    cast = dataclasses.replace(scene, roles=dataclasses.replace(scene.roles, predict=marked))
+    assert drivable(cast, WorldConfig(grid=GRID, control="predict")) == 2
+    parked = dataclasses.replace(scene, roles=dataclasses.replace(scene.roles, predict=np.zeros(len(ids), bool)))
+    with pytest.raises(InvalidGame, match="control='predict'"):
+        worlds_of([parked], WorldConfig(grid=GRID, control="predict"))
+    with pytest.raises(InvalidGame, match="'nobody', and there is none"):
+        worlds_of([scene], WorldConfig(grid=GRID, control={scene.scenario_id: ["nobody"]}))
+    still = ids[~np.isin(np.arange(len(ids)), slots.track[:every])]
+    if len(still):
+        with pytest.raises(InvalidGame, match="no vehicle that is there at the start"):
+            worlds_of([scene], WorldConfig(grid=GRID, control={scene.scenario_id: [str(still[0])]}))
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"num_agents": -1}, "num_agents must be at least 0, got -1"),
+        ({"num_others": -2}, "num_others must be at least 0"),
+        ({"start": -2}, "start must be at least -1"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"dt": 0.0}, "dt must be positive, got 0"),
+        ({"dt": float("nan")}, "dt must be positive"),
+        ({"tolerance": -0.1}, "tolerance must be positive"),
+        ({"control": "me"}, "control is 'me', expected all, sdc, predict"),
+    ],
+)
+def test_wishes_out_of_range_are_refused(wish, told):
+    with pytest.raises(InvalidGame, match=told):
+        WorldConfig(**wish)
 
 
 def test_red_lights_stand_where_lanes_end_and_change(scene):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -41,17 +42,18 @@ def floats_of(game: Driving) -> int:
 def rate(
     game: Driving, worlds: int, episodes: int = 2, repeats: int = 5, look: bool = True
 ) -> tuple[dict[str, Any], Timing]:
-    """Agent-steps a second of uniform random actions; `worlds` games side by side, spread evenly over all devices.
+    """Agent-steps a second of uniform random actions; `worlds` games side by side, spread over all devices.
 
-    Each step writes every agent's observation into the carry of the loop, so that it is computed and kept, as for a
-    learner. All places for driven vehicles count; `share_driven` says how many of them hold one.
+    Where these do not share them evenly, some devices have one game more to play than counts. Each step writes every
+    agent's observation into the carry of the loop, so that it is computed and kept, as for a learner. All places for
+    driven vehicles count; `share_driven` says how many of them hold one.
 
     Args:
         look: False: nothing is observed; vehicles still move, collide, leave the road and reach goals.
     """
-    mesh = seed_mesh(worlds)
-    devices = 1 if mesh is None else mesh.devices.size
-    each = worlds // devices
+    each = math.ceil(worlds / jax.local_device_count())
+    devices = math.ceil(worlds / each)
+    mesh = seed_mesh(devices)
     assert isinstance(game.action_space, Discrete)
     choices = game.action_space.n
     arrays, static = eqx.partition(game, eqx.is_array)
@@ -97,13 +99,14 @@ def rate(
         timing = measure(lambda: everywhere(keys, first, arrays), repeats)
         active = jnp.sum(everywhere(keys, first, arrays)[2])
     steps = episodes * STEPS * worlds * game.num_agents
+    played = episodes * (STEPS - 1) * each * devices * game.num_agents
     row = {
         "agents": game.num_agents,
         "worlds": worlds,
         "devices": devices,
         "observation_floats": floats_of(game) if look else 0,
         "bytes_per_world": round(game.worlds.num_bytes / len(game.worlds)),
-        "share_driven": float(active) / (episodes * (STEPS - 1) * worlds * game.num_agents),
+        "share_driven": float(active) / played,
     }
     found = timing.rate(steps)
     row |= {"agent_steps_per_s": found["per_s"], "range": found["per_s_range"], "compile_s": found["compile_s"]}
@@ -203,7 +206,7 @@ def bench_driving(path: str | None = None, note: Callable[[str], None] = lambda 
         "observation_floats": head["observation_floats"],
         "agents": head["agents"],
         "worlds": head["worlds"],
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "compile_s": head["compile_s"],
         "bytes_per_world": head["bytes_per_world"],
         "headline": {"scenes": "real" if real else "made-up", **head},

@@ -57,6 +57,7 @@ def driving(
     lanes: int = 0,
     links: bool = False,
     routes: bool = False,
+    control: str = "all",
 ) -> Driving:
     """The game that the id `driving` stands for.
 
@@ -80,6 +81,8 @@ def driving(
         lanes: pieces of lanes that are seen; `mairl.driving.observe.Sight`.
         links: whether it is seen how these hang together.
         routes: with traffic "idm" or "mobil": whether vehicles whose logs show no way drive along the lanes.
+        control: who may be driven: "all" vehicles that go somewhere, "sdc": the one that recorded, "predict": those
+            that the source asks to predict. `mairl.driving.world.WorldConfig` takes ids of tracks as well.
 
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
@@ -102,6 +105,7 @@ def driving(
         lanes,
         links,
         routes,
+        control,
     ).game
 
 
@@ -139,6 +143,7 @@ def driving_scenes(
     lanes: int = 0,
     links: bool = False,
     routes: bool = False,
+    control: str = "all",
 ) -> DrivingScenes:
     """The game of `driving` with its scenarios; arguments and errors are the same."""
     if dynamics not in MODELS:
@@ -161,7 +166,7 @@ def driving_scenes(
         raise InvalidGame(f"routes are for traffic=idm or traffic=mobil, not for traffic={traffic}")
     asked = routes or lanes > 0 or any(getattr(weights, name) for name in LANE_FEATURES)
     index = LaneConfig(near=max(lanes, LaneConfig().near), limit=limit) if asked else None
-    config = WorldConfig(num_agents=agents, num_others=others, grid=grid, lanes=index)
+    config = WorldConfig(num_agents=agents, num_others=others, control=control, grid=grid, lanes=index)
     built, slots, excluded = load(scenarios, config, rules)
     who = (
         autopilot(built, Driver(changes=traffic == "mobil", routes=routes)) if traffic in ("idm", "mobil") else traffic

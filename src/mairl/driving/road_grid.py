@@ -1,9 +1,9 @@
 """What lies around a place, at a cost that does not depend on the size of the map.
 
 The plane is cut into square cells. Each cell near a road, or on one as wide as a square, has a row of a table: its
-nearest road edges, and its nearest other segments, as far as there is room. A vehicle reads the row of the cell that it
-is in, once per step, for what it observes and for whether it is off the road. Rows are feature-major, so that one read is
-a few contiguous runs.
+nearest road edges, and its nearest other segments, as far as there is room. A vehicle reads the row of the cell that
+it is in, once per step, for what it observes and for whether it is off the road. Rows are feature-major, so that one
+read is a few contiguous runs.
 """
 
 from __future__ import annotations
@@ -172,9 +172,9 @@ def _near(start, end, low, shape: tuple[int, int], config: GridConfig) -> np.nda
 
 
 def _squares(taken: np.ndarray, segments: Segments, is_edge: np.ndarray, low, config: GridConfig) -> np.ndarray:
-    """Cells `[y, x]` of wide places on the road: far from every segment, enclosed by cells that are not, and on the left
-    of the nearest edge. What reaches the map's border is not known to be road."""
-    place, _ = ndimage.label(~taken)
+    """Cells `[y, x]` of wide places on the road: far from every segment, enclosed by cells that are not, and on the
+    left of the nearest edge. What reaches the map's border is not known to be road."""
+    place: np.ndarray = ndimage.label(~taken)[0]  # pyright: ignore
     found = np.zeros_like(taken)
     if not is_edge.any():
         return found

@@ -7,7 +7,7 @@ first; the others replay the log. Metres, seconds and radians in each scenario's
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -34,6 +34,10 @@ STOP = ("x", "y", "ux", "uy", "half_width")
 MOST = 64
 """Places for driven vehicles, unless more are asked for."""
 
+CONTROL = ("all", "sdc", "predict")
+"""Who may be driven, by the names that options use: every vehicle that goes somewhere, the recording one, those that
+the source asks to predict."""
+
 RED = (SignalState.STOP, SignalState.ARROW_STOP)
 
 
@@ -48,6 +52,8 @@ class WorldConfig:
         start: the log's step (of `dt`) at which driving begins; -1: the scenario's current one.
         steps: of a world after its start; logs that end sooner keep what was seen last as gone. 0: the longest log's.
         travel: vehicles whose goal is nearer than this at the start are not driven, metres.
+        control: who may be driven: one of `CONTROL`, or by scenario id the ids of tracks, which then take the first
+            places in that order (in scenarios that it does not name: everybody).
         grid: how the map is indexed.
         tolerance: of thinned map lines, metres.
         lanes: how the graph of lanes is indexed; None: not at all, for whoever needs no lanes.
@@ -59,9 +65,22 @@ class WorldConfig:
     start: int = 0
     steps: int = 0
     travel: float = 2.0
+    control: str | Mapping[str, Sequence[str]] = "all"
     grid: GridConfig = GridConfig()
     tolerance: float = 0.05
     lanes: LaneConfig | None = None
+
+    def __post_init__(self):
+        for name, least in (("num_agents", 0), ("num_others", 0), ("start", -1), ("steps", 0)):
+            if getattr(self, name) < least:
+                raise InvalidGame(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("dt", "tolerance"):
+            if not getattr(self, name) > 0:
+                raise InvalidGame(f"{name} must be positive, got {getattr(self, name):g}")
+        if isinstance(self.control, str) and self.control not in CONTROL:
+            raise InvalidGame(
+                f"control is {self.control!r}, expected {', '.join(CONTROL)}, or ids of tracks by scenario"
+            )
 
 
 class Worlds(eqx.Module):
@@ -154,7 +173,7 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
     if num_agents == 0:
         raise InvalidGame(
             f"none of the {len(scenes)} scenarios has a vehicle that is there at its start and goes farther than "
-            f"{config.travel:g} m"
+            f"{config.travel:g} m" + ("" if config.control == "all" else f" among those of control={config.control!r}")
         )
     others = [scene.log.shape[2] - min(count, num_agents) for scene, count in zip(scenes, candidates, strict=True)]
     num_others = config.num_others or max(others)
@@ -288,7 +307,9 @@ def _scene(scenario: Scenario, config: WorldConfig) -> _Scene:
     begin = log[start]
     way = np.hypot(goal[0] - begin[0], goal[1] - begin[1])
     may = (tracks.type == AgentType.VEHICLE) & valid[start] & (last > start) & (way > config.travel)
-    candidates, order = _ranked(scenario, begin, valid[start], may)
+    candidates, order = _ranked(scenario, begin, valid[start], may & _controlled(scenario, config.control))
+    if isinstance(config.control, Mapping) and scenario.scenario_id in config.control:
+        candidates = _named(scenario, config.control[scenario.scenario_id], may, config.travel)
     order = order[np.isin(order, np.flatnonzero(valid[start:].any(axis=0)))]
     stop, red = _lights(scenario, log.shape[0], config.dt)
     return _Scene(scenario.scenario_id, log, _sizes(scenario), tracks.type, candidates, order, goal, start, stop, red)
@@ -344,6 +365,30 @@ def _ranked(scenario: Scenario, begin: np.ndarray, there: np.ndarray, may: np.nd
     candidates = order[may[order]]
     rest = np.lexsort((far, ~there))
     return candidates, rest[~may[rest]]
+
+
+def _controlled(scenario: Scenario, control: str | Mapping[str, Sequence[str]]) -> np.ndarray:
+    """Which tracks `WorldConfig.control` is about."""
+    if isinstance(control, Mapping):
+        wanted = control.get(scenario.scenario_id)
+        return np.ones(len(scenario.tracks.ids), bool) if wanted is None else np.isin(scenario.tracks.ids, wanted)
+    if control == "sdc":
+        return np.arange(len(scenario.tracks.ids)) == (-1 if scenario.roles.sdc is None else scenario.roles.sdc)
+    return scenario.roles.predict if control == "predict" else np.ones(len(scenario.tracks.ids), bool)
+
+
+def _named(scenario: Scenario, wanted: Sequence[str], may: np.ndarray, travel: float) -> np.ndarray:
+    """The tracks of these ids."""
+    where = {name: k for k, name in enumerate(scenario.tracks.ids)}
+    for name in wanted:
+        if name not in where:
+            raise InvalidGame(f"{scenario.scenario_id}: control names track {name!r}, and there is none of that id")
+        if not may[where[name]]:
+            raise InvalidGame(
+                f"{scenario.scenario_id}: control names track {name!r}, which is no vehicle that is there at the start "
+                f"and goes farther than {travel:g} m"
+            )
+    return np.array([where[name] for name in dict.fromkeys(wanted)], int)
 
 
 def _lights(scenario: Scenario, steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:

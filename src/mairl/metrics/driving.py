@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Key
 from mairl.core.policy import Policy
 from mairl.driving.game import Driving
 from mairl.driving.segments import SegmentKind
-from mairl.driving.simulator import EVENTS, State, scene_of
+from mairl.driving.simulator import EVENTS, Rules, State, scene_of
 from mairl.driving.surroundings import ROAD, UNIT, Scene, logged, partners, road
 from mairl.driving.world import Worlds
 
@@ -116,8 +116,8 @@ def drive(game: Driving, policy: Policy, key: Key[Array, ""], greedy: bool = Fal
 
 def staying(game: Driving) -> Driving:
     """The same game, but that everybody stays on the road whatever happens: to be compared with logs to their end."""
-    rules = dataclasses.replace(game.rules, at_goal="ignore", at_collision="ignore", at_off_road="ignore")
-    return dataclasses.replace(game, rules=rules)
+    stay = {field.name: "ignore" for field in dataclasses.fields(Rules) if field.name.startswith("at_")}
+    return dataclasses.replace(game, rules=dataclasses.replace(game.rules, **stay))
 
 
 def driving_metrics(game: Driving, policy: Policy, seed: int = 0, greedy: bool = False) -> dict[str, Any]:
