@@ -12,6 +12,7 @@ from mairl.algorithms.trajectory_likelihood import most_likely
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.data.exact_learning import exact_learning
 from mairl.games.tabular import random_game
+from mairl.games.tabular.features import linear_game
 from mairl.ops.gpomdp_tabular import gpomdp_jacobian
 from mairl.ops.host_softmax import log_softmax, softmax
 from mairl.ops.linear_game import LinearGame
@@ -44,6 +45,17 @@ def test_with_all_the_data_the_reward_is_found(case, method):
     found = from_counts(game, counts, method=method, families=("lola-taylor",), validation=0, prior=1e-6)
     assert min(found.cosines(weights)) > 1 - 1e-4
     assert found.look_ahead == pytest.approx(LOOK_AHEAD, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("method", ["telescoped", "likelihood"])
+def test_minima_that_are_none_are_left(seed, method):
+    """The first start ends elsewhere, with rewards turned around and much too large a look-ahead."""
+    game, truth = linear_game("iterated-dilemma"), 0.05 * np.random.default_rng(seed).normal(size=(2, 4))
+    history = exact_learning(game, "lola-taylor", truth, 10.0, transitions=10, seed=seed)
+    found = from_counts(game, drawn(history, 10_000, seed), method=method, families=("lola-taylor",), validation=0)
+    assert found.look_ahead == pytest.approx(10, rel=0.15)
+    assert min(found.cosines(truth)) > 0.98
 
 
 def test_likelihood_uses_samples_best(case):

@@ -193,7 +193,7 @@ def test_one_number_a_step_is_not_explained_by_changing_sizes():
 
 
 def test_features_that_move_nobody_tell_nothing():
-    game = linear_game("matching-pennies")
+    game = linear_game("matching-pennies", "state")
     assert game.num_features == 1, "one state"
     truth = tabular_game("matching-pennies").tables().reward
     payoffs = LinearGame.of(tabular_game("matching-pennies").tables(), truth[..., None])

@@ -116,6 +116,9 @@ def test_naive_agents_in_joint_play_are_explained(pair):
     sizes = np.array([[0.05, 0.01]] * 3)
     unlike = i_logel(pair, climb(pair, TRUTH, [0.05] * 3), step_sizes=sizes)
     np.testing.assert_allclose(unlike.weights[1], 5 * TRUTH[1], atol=1e-8)
+    for one in (0.05, [0.05]):
+        alike = i_logel(pair, climb(pair, TRUTH, [0.05] * 3), step_sizes=one)
+        np.testing.assert_allclose(alike.weights, TRUTH, atol=1e-8)
 
 
 def test_agents_that_anticipate_are_not(pair):
@@ -158,7 +161,7 @@ def test_faults_are_named(alone, pair):
         logel(alone, history)
     with pytest.raises(Unsupported, match="step sizes must be positive, got -1"):
         i_logel(pair, history, step_sizes=[1.0, -1.0])
-    for wrong in ([0.1], [0.1] * 3, [[0.1] * 3] * 2):
+    for wrong in ([], [0.1] * 3, [[0.1] * 3] * 2):
         with pytest.raises(Unsupported, match="2 steps are explained, step sizes given are"):
             i_logel(pair, history, step_sizes=wrong)
     game = LinearGame.of(random_game(0).tables(), np.eye(5))

@@ -90,6 +90,54 @@ def test_much_that_is_unexplained_is_said_without_anything_held_out(dilemma, tmp
     assert "of the changes are unexplained" in first["notes"][-1]
 
 
+def test_doubts_are_told_once(tmp_path, capsys):
+    """Of learners that learn otherwise I-LOLA doubts its result itself."""
+    history = tmp_path / "h"
+    save_history(record_exact_learning("iterated-dilemma", "lola-full", transitions=8, look_ahead=40.0), history)
+    more = ["--families", "naive"]
+    told = summary(capsys, "i-lola", "--history", history, "-o", tmp_path / "run", *more)
+    (first,) = told["explained"]
+    assert first["relative_residual"] > UNEXPLAINED
+    assert first["skill_1b"] < 0
+    assert sum("do not trust" in note or "unexplained" in note for note in first["notes"]) == 1
+    # Without a look at what was held out its own words stand.
+    told = summary(capsys, "i-lola", "--history", history, "-o", tmp_path / "all", "--held-out", 0, *more)
+    (first,) = told["explained"]
+    assert sum("do not trust" in note or "unexplained" in note for note in first["notes"]) == 1
+    assert "naive learners" in first["notes"][-1]
+
+
+def test_rewards_of_matrix_games_are_sought_in_joint_actions(tmp_path, capsys):
+    """One state tells nothing of what its rewards are."""
+    history = tmp_path / "h"
+    save_history(record_exact_learning("stag-hunt", "lola-taylor", transitions=10), history)
+    found = [
+        summary(capsys, "i-lola", "--history", history, "-o", tmp_path / str(k), *more)["explained"][0]
+        for k, more in enumerate(([], ["--features", "joint"]))
+    ]
+    for one in found:
+        assert (one["family"], one["unknowns"]) == ("lola-taylor", 4)
+        assert one["look_ahead"] == pytest.approx(10, rel=1e-6)
+    assert found[0]["weights"] == found[1]["weights"]
+    assert linear_game("stag-hunt", "state").num_features == 1
+    # Where actions change the state, a table of states stays the default.
+    assert linear_game("gridworld").num_features == 100
+
+
+def test_one_step_size_is_that_of_all_steps_and_agents(tmp_path, capsys):
+    history = tmp_path / "h"
+    save_history(record_exact_learning("iterated-dilemma", "naive", transitions=6, step_size=0.2), history)
+    for name in ("logel", "i-logel"):
+        one, each = (
+            summary(capsys, name, "--history", history, "-o", tmp_path / f"{name}{len(sizes)}", "--step-sizes", *sizes)
+            for sizes in ([0.2], [0.2] * 4)
+        )
+        assert one["explained"][0]["weights"] == each["explained"][0]["weights"]
+    # The rewards themselves, not times the step size; only their constant is not told.
+    for i, weights in enumerate(one["explained"][0]["weights"]):
+        np.testing.assert_allclose(weights, PAYOFF[..., i].ravel() - PAYOFF[..., i].mean(), atol=1e-8)
+
+
 @pytest.mark.parametrize("name", ["ma-lfl", "logel", "i-logel", "i-lola-cmaes"])
 def test_every_method_makes_a_run(dilemma, tmp_path, capsys, name):
     more = ["--evaluations", 160] if name == "i-lola-cmaes" else []

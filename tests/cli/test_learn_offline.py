@@ -1,12 +1,14 @@
 """Learning from a recording alone, without its game."""
 
+import dataclasses
 import json
 
 import jax
 import pytest
 
+from mairl.algorithms.fit import Failure
 from mairl.algorithms.mamql import MAMQL
-from mairl.cli import main
+from mairl.cli import learn_command, main
 from mairl.core.policy import UniformPolicy
 from mairl.data import store
 from mairl.data.collect import record
@@ -47,3 +49,28 @@ def test_rates_fall_over_the_play_where_there_is_any():
     assert algorithm.anneal == 100, "64 steps are played for each round"
     bc, _ = learner_recipe("bc", "gems")
     assert over_budget(bc, 10) == bc
+
+
+def test_status_says_whether_any_seed_is_left(recording, tmp_path, capsys, monkeypatch):
+    command = ["learn", "bc", "--demos", str(recording), "--game", "none", "--budget", "4", "--evaluations", "2"]
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--seeds", "2", "--learning-rate", "1e38", "--quiet", "--json", "-o", str(run)])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    # All is told and written nevertheless.
+    assert [failure["seed"] for failure in json.loads(out)["failures"]] == [0, 1]
+    assert (run / "report.html").exists()
+    assert err.count("\n") == 1
+    assert "every seed was frozen, the first (0) at step" in err
+    # One seed of two is something to show.
+    real = learn_command.fit
+
+    def breaks_one(*arguments, **more):
+        return dataclasses.replace(real(*arguments, **more), failures=[Failure(1, 2, "loss")])
+
+    monkeypatch.setattr(learn_command, "fit", breaks_one)
+    main([*command, "--seeds", "2", "--quiet", "-o", str(tmp_path / "half")])
+    out, err = capsys.readouterr()
+    assert "seed 1 was frozen at step 2: loss was not finite" in out
+    assert err == ""

@@ -16,8 +16,10 @@ from mairl.core.learned import Learned
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Box, Discrete
 from mairl.data import store
+from mairl.data.collect import record
 from mairl.data.demonstrations import Metadata, demonstrations
 from mairl.games.gems import GemsState
+from mairl.games.tabular import random_game
 
 
 def recording(seed=0, lengths=(3, 1, 2), agents=2, vector=0, rich=True):
@@ -136,6 +138,17 @@ def test_info_counts(tmp_path):
         facts["return_per_agent"], (np.asarray(data.true_reward) * mask).sum((0, 1)) / 3, rtol=1e-5
     )
     assert facts["action_space"] == {"kind": "Discrete", "n": 4}
+
+
+def test_the_recordings_own_action_space_is_kept(tmp_path):
+    game = random_game(0, num_agents=2, num_states=4, num_actions=3, horizon=6)
+    data = record(game, UniformPolicy(2, game.action_space), jax.random.key(0), num_episodes=2)
+    store.save(data, tmp_path / "own")
+    assert store.load(tmp_path / "own").action_space == game.action_space == Discrete(3)
+    store.save(data, tmp_path / "given", action_space=Discrete(5))
+    assert store.load(tmp_path / "given").action_space == Discrete(5)
+    store.save(recording(), tmp_path / "unknown")
+    assert store.load(tmp_path / "unknown").action_space is None
 
 
 def test_nothing_is_replaced_unasked_and_folders_survive(tmp_path):

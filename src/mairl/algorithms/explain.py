@@ -63,6 +63,7 @@ class Explanation:
         facts: figures: "family", "look_ahead", "look_ahead_pairs" (of I-LOLA, where they differ), "relative_residual",
             "held_out", "rank", "unknowns", "iterations".
         notes: what the user should know, in sentences.
+        doubts: those of the notes that say why this may not be what happened.
     """
 
     rewards: Float[np.ndarray, "state *joint agent"]
@@ -71,6 +72,7 @@ class Explanation:
     null_space: tuple[Float[np.ndarray, "unknown free"], ...]
     facts: dict[str, Any]
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 class Explains(Protocol):
@@ -137,7 +139,7 @@ class LOGEL:
     in a world where the others never change: they play their mean policy.
 
     Attributes:
-        step_sizes: of every step; one constant step if none.
+        step_sizes: of every step, or one value for all of them; one constant step, not known, if none.
         known: False: every step has a size of its own, which is found as well.
     """
 
@@ -176,7 +178,8 @@ class ILOGEL:
     """I-LOGEL: policy gradients of several agents in their joint play (`mairl.algorithms.i_logel`).
 
     Attributes:
-        step_sizes: of every step, alike for all agents; one constant step for each agent if none.
+        step_sizes: of every step, or one value for all of them, alike for all agents; one constant step for each
+            agent, not known, if none.
         known: False: every step of every agent has a size of its own, which is found as well.
     """
 
@@ -346,6 +349,7 @@ def _parametric(game: LinearGame, found: Recovered) -> Explanation:
             "iterations": found.iterations,
         },
         notes=found.notes,
+        doubts=found.doubts,
     )
 
 

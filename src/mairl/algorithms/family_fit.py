@@ -85,8 +85,13 @@ def gauss_newton(
     free_look_ahead: bool,
     max_iterations: int = 50,
     tolerance: float = 1e-6,
+    enough: float = SOLVED,
 ) -> Fit:
     """Gauss-Newton with step halving, in the rewards alone or in λ as well.
+
+    Args:
+        tolerance: stops where a step takes less than this share off the residual.
+        enough: stops where the relative residual is not above this.
 
     Raises:
         Unsupported: the model's steps are not finite, or explain less than agents that want nothing would.
@@ -103,7 +108,7 @@ def gauss_newton(
     if not np.isfinite(before):
         _check(before, most, look_ahead)
     steps = 0
-    while steps < max_iterations and before > SOLVED:
+    while steps < max_iterations and before > enough:
         slopes = model.jacobian(weights, look_ahead)
         if not np.all(np.isfinite(slopes)):
             _check(np.nan, most, look_ahead)

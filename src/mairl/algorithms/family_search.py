@@ -162,7 +162,7 @@ def from_more_starts(search: Search, first: Fit, naive: Recovered, look_aheads: 
             best = tried
 
     go(first.weights, first.look_ahead)
-    for weights, look_ahead in _starts(naive.weights, LOOK_AHEADS if free else look_aheads, starts):
+    for weights, look_ahead in starts_around(naive.weights, LOOK_AHEADS if free else look_aheads, starts):
         if best is not None and best.relative_residual < EXACT:
             break
         go(weights, look_ahead)
@@ -180,7 +180,7 @@ def from_more_starts(search: Search, first: Fit, naive: Recovered, look_aheads: 
     return best if much and search.missed(best) < search.missed(single) else single
 
 
-def _starts(start, look_aheads, most: int) -> list[tuple[np.ndarray, float]]:
+def starts_around(start, look_aheads, most: int) -> list[tuple[np.ndarray, float]]:
     """Rewards and λ to begin from: the given rewards with each λ, then random ones of sizes around theirs."""
     rng, found = np.random.default_rng(0), []
     size = np.abs(start).max()

@@ -9,6 +9,9 @@
                   the policies of agents that learn as assumed: all of the noise is the sampling of actions
 
 The last transitions are kept: the family and λ that give their actions the highest likelihood are chosen.
+
+Both sums of squares have other minima, as those of policies that are seen have (`mairl.algorithms.family_search`): they
+are begun from several rewards and λ, and the likelihood from the best that they end in.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from jaxtyping import Float
 
 from mairl.algorithms.cloning import PRIOR, action_counts, cloned
 from mairl.algorithms.family_fit import Fit, alternate, gauss_newton
+from mairl.algorithms.family_search import EXACT, LOOK_AHEADS, STARTS, WORK, starts_around
 from mairl.algorithms.i_lola import GRID, check_choices, recovered
 from mairl.algorithms.logel import check_moved
 from mairl.algorithms.recovered import Recovered
@@ -34,6 +38,9 @@ from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 
 Method = Literal["per-step", "telescoped", "likelihood"]
+
+FEW = 8
+"""Further starts of families that are no polynomials: each of their steps costs derivatives through the learner."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +153,32 @@ def _family(game, counts, logits, unseen, family: str, method: Method, look_ahea
     free = family in ANTICIPATING and len(look_aheads) > 1
     if free:
         best = gauss_newton(rows, target, best.weights, best.look_ahead, free_look_ahead=True)
+    if family in ANTICIPATING:
+        best = _from_more_starts(rows, target, best, family, look_aheads)
     first = logits[-1]
     if method == "likelihood":
         best, path = most_likely(game, counts, family, best, logits[0], free_look_ahead=free)
         first = path[-1]
     held_out = surprise(game, family, best, first, unseen) if len(unseen) else None
     return recovered(game, rows, best, family, held_out)
+
+
+def _from_more_starts(rows: Rows, target, first: Fit, family: str, look_aheads: tuple[float, ...]) -> Fit:
+    """The best of a fit and of those from other rewards, of sizes around its own, and other λ. Without more than noise
+    to tell them apart, λ below 0 explain as well as others: they are left out."""
+    free = len(look_aheads) > 1
+    starts = min(STARTS if family in BILINEAR else FEW, int(WORK / (len(target) * (first.weights.size + 1) ** 2)))
+    best = first
+    for weights, look_ahead in starts_around(first.weights, LOOK_AHEADS if free else look_aheads, starts):
+        if best.relative_residual < EXACT:
+            break
+        try:
+            tried = gauss_newton(rows, target, weights, look_ahead, free_look_ahead=free)
+        except Unsupported:
+            continue
+        if tried.relative_residual < best.relative_residual and np.all(np.asarray(tried.look_ahead) >= 0):
+            best = tried
+    return best
 
 
 def fitted_rows(game: LinearGame, counts, logits, family: str, *, telescoped: bool):

@@ -21,7 +21,8 @@ def i_logel(
     """One reward for each agent.
 
     Args:
-        step_sizes: `[step]` or `[step, agent]`; one constant step for each agent if None (then `weights` are α_i ω_i).
+        step_sizes: `[step]`, `[step, agent]`, or one value for all steps and agents; one constant step for each agent
+            if None (then `weights` are α_i ω_i).
         known: False: every step of every agent has a size of its own, which is found as well.
 
     Raises:

@@ -110,7 +110,7 @@ def i_lola(
     # Sizes of their own fit much: they have to be much better.
     if changing and changing.relative_residual < 10 * LARGE and 10 * _error(changing) < _error(best):
         best = changing
-    return dataclasses.replace(best, notes=(*best.notes, *notes, *doubts(best)))
+    return with_doubts(dataclasses.replace(best, notes=(*best.notes, *notes)))
 
 
 def check_choices(families: tuple[str, ...] | None, look_aheads: tuple[float, ...]) -> None:
@@ -148,8 +148,13 @@ def _group(game, logits, families, look_aheads, validation: int, naive: Recovere
     return [recovered(game, s.seen, s.on_all_rows(fit), s.family, s.missed(fit), still) for s, fit in searches]
 
 
-def doubts(found: Recovered) -> tuple[str, ...]:
-    """Why a result may not be what happened."""
+def with_doubts(found: Recovered) -> Recovered:
+    """A result with the notes that say why it may not be what happened."""
+    doubts = _doubts(found)
+    return dataclasses.replace(found, notes=(*found.notes, *doubts), doubts=doubts)
+
+
+def _doubts(found: Recovered) -> tuple[str, ...]:
     rest = found.relative_residual
     if found.held_out is not None and found.held_out > 1:
         return (

@@ -7,12 +7,10 @@ derivative, `i_lola` finds the same with a handful of evaluations instead of tho
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from mairl.algorithms.family_fit import Fit
-from mairl.algorithms.i_lola import LARGE, check_choices, doubts, recovered
+from mairl.algorithms.i_lola import LARGE, check_choices, recovered, with_doubts
 from mairl.algorithms.logel import check_moved, still_agents
 from mairl.algorithms.recovered import Recovered
 from mairl.algorithms.update_model import update_model
@@ -67,4 +65,4 @@ def i_lola_cmaes(
     fit = Fit(weights, look_ahead, found.value, found.evaluations)
     result = recovered(game, model, fit, family, None, still_agents(changes))
     # A search by samples never ends in rounding: what is left says something only where it is much.
-    return dataclasses.replace(result, notes=result.notes + (doubts(result) if found.value > LARGE else ()))
+    return with_doubts(result) if found.value > LARGE else result

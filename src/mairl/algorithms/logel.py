@@ -40,7 +40,8 @@ def logel(
     """The reward of one learner, in a game of one agent.
 
     Args:
-        step_sizes: `[step]`, α_t; one constant step if None. With it `weights` of the result are ω, without it α ω.
+        step_sizes: `[step]`, α_t, or one value for all steps; one constant step if None. With it `weights` of the
+            result are ω, without it α ω.
         known: False: every step has a size of its own, which is found as well.
 
     Raises:
@@ -93,12 +94,14 @@ def from_jacobians(
 
 
 def _given(step_sizes, steps: int, agents: int) -> Float[np.ndarray, "step agent"]:
-    """Step sizes as a table, from one for each step or for each step and agent."""
+    """Step sizes as a table, from one for all, for each step, or for each step and agent."""
     sizes = np.asarray(step_sizes, np.float64)
+    if sizes.size == 1:
+        sizes = np.broadcast_to(sizes.reshape(1), (steps,))
     if sizes.shape not in ((steps,), (steps, 1), (steps, agents)):
         raise Unsupported(
-            f"{steps} steps are explained, step sizes given are {sizes.shape}: give one for each step that is "
-            "explained (held-out ones are not), or [step, agent]"
+            f"{steps} steps are explained, step sizes given are {sizes.shape}: give one for all, one for each step "
+            "that is explained (held-out ones are not), or [step, agent]"
         )
     if not np.all(np.isfinite(sizes) & (sizes > 0)):
         raise Unsupported(f"step sizes must be positive, got {sizes.min():.3g}: leave out steps that were not made")

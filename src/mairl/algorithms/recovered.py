@@ -31,6 +31,7 @@ class Recovered:
         null_space: for each agent `[feature, free]`, an orthonormal basis of those that are not.
         iterations: of the solver.
         notes: what the user should know, in sentences.
+        doubts: those of the notes that say why this may not be what happened.
     """
 
     family: str
@@ -44,6 +45,7 @@ class Recovered:
     held_out: float | None = None
     iterations: int = 1
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def predict(
         self, game: LinearGame, logits: Float[np.ndarray, "agent state action"]

@@ -16,7 +16,7 @@ from mairl.algorithms.fit import fit
 from mairl.algorithms.registry import ALGORITHMS, make_algorithm
 from mairl.algorithms.together import join_processes
 from mairl.cli.output import emit
-from mairl.core.errors import InvalidData
+from mairl.core.errors import Diverged, InvalidData
 from mairl.data import store
 from mairl.games import make_game
 from mairl.games.recorded import RecordedGame
@@ -115,7 +115,11 @@ def run(options: Learn, name: str, algorithm: Algorithm, budget: int, command: s
 
 
 def main(argv: list[str]) -> None:
-    """Parses `ALGORITHM` and its options; the defaults are the recipe's for the game."""
+    """Parses `ALGORITHM` and its options; the defaults are the recipe's for the game.
+
+    Raises:
+        Diverged: every seed was frozen; the run is written and told nevertheless, to see when and over what.
+    """
     if not argv or argv[0].startswith("-"):
         names = ", ".join([*ALGORITHMS, *EXPLAINERS])
         if argv and argv[0] in ("-h", "--help"):
@@ -176,6 +180,13 @@ def main(argv: list[str]) -> None:
         summary["report"] = str(page)
         lines.append(f"  report: {page}")
     emit(summary, options.json, lines)
+    frozen = {f["seed"] for f in summary["failures"]}
+    if frozen.issuperset(summary["seeds"]):
+        first = summary["failures"][0]
+        raise Diverged(
+            f"{options.out}: every seed was frozen, the first ({first['seed']}) at step {first['step']}, as "
+            f"{first['quantity']} was not finite: lower the learning rate, or look for what is extreme in the data"
+        )
 
 
 def _game_of(arguments: list[str]) -> str:

@@ -49,8 +49,9 @@ class LearnHistory:
             ma-lfl and ma-lfl-state.
         out: run folder to create.
         game: id and options; default: the one named in the history.
-        features: what rewards may be made of: the "game"'s own features (a number for each state where it has none), a
-            number for each "state", or for each state and "joint" action. MA-LfL and LfL have tables, tied as they say.
+        features: what rewards may be made of: the "game"'s own features (where it has none a number for each state, in
+            matrix games for each joint action), a number for each "state", or for each state and "joint" action. MA-LfL
+            and LfL have tables, tied as they say.
         held_out: how many of the last transitions are only predicted (of recordings alone none: all are learned from).
         seeds: how many, counted from `seed`. They differ by what is drawn: CMA-ES's points, and where the fresh agents
             begin that learn from the recovered reward.
@@ -220,26 +221,34 @@ class TableJob:
         del work
         start = time.perf_counter()
         found = self.method.explain(self.case, seed)
-        facts: dict[str, Any] = {**found.facts, "seconds": time.perf_counter() - start, "notes": list(found.notes)}
+        facts: dict[str, Any] = {**found.facts, "seconds": time.perf_counter() - start}
         facts["weights"] = None if found.weights is None else found.weights.tolist()
         facts["null_space"] = None if found.weights is None else [space.tolist() for space in found.null_space]
         tables = self.case.tables
         facts["kl_1b"] = prediction_errors(tables, self.held_out, found.predict)
         facts["kl_0"] = prediction_errors(tables, self.held_out, None)
         facts["skill_1b"] = skill(facts["kl_1b"], facts["kl_0"])
-        facts["notes"] += distrust(facts)
+        facts["notes"] = [n for n in found.notes if n not in found.doubts] + distrust(facts, found.doubts)
         induced = TabularPolicy.new(induced_policies(tables, found.rewards, seed))
         return Learned(induced, TabularReward.new(found.rewards)), facts
 
 
-def distrust(facts: dict[str, Any]) -> list[str]:
-    """A sentence where the figures of one explanation speak against its reward, else none."""
+def distrust(facts: dict[str, Any], doubts: tuple[str, ...] = ()) -> list[str]:
+    """One note where the figures of one explanation speak against its reward, else none.
+
+    Args:
+        doubts: the method's own. What is held out says more than they do, and takes their place.
+    """
+    rest = facts["relative_residual"]
     if facts["skill_1b"] is not None and facts["skill_1b"] <= 0:
-        return ["held-out policies are predicted no better than by expecting no change: do not trust this reward"]
-    if facts["relative_residual"] > UNEXPLAINED:
+        note = "held-out policies are predicted no better than by expecting no change: do not trust this reward"
+        return [note + (f" ({rest:.0%} of the fitted changes are unexplained as well)" if rest > UNEXPLAINED else "")]
+    if doubts:
+        return list(doubts)
+    if rest > UNEXPLAINED:
         return [
-            f"{facts['relative_residual']:.0%} of the changes are unexplained, other learners were at work: do not "
-            "trust this reward, try other families or another method"
+            f"{rest:.0%} of the changes are unexplained, other learners were at work: do not trust this reward, try "
+            "other families or another method"
         ]
     return []
 

@@ -68,7 +68,7 @@ def import_humans(
     for layout, split in sorted({(t.layout, t.split) for t in trials}):
         data = human.human_demonstrations(trials, layout, split)
         name = f"{layout}-{split}"
-        store.save(data, partial / name, action_space=data.action_space)
+        store.save(data, partial / name)
         stores[name] = {"episodes": data.num_episodes, "steps": data.num_steps}
     if out.exists():
         shutil.rmtree(out)
@@ -103,7 +103,7 @@ def import_table(
         json: print one JSON object.
     """
     data = read_table(list(paths), mapping, Metadata.of(game, source))
-    store.save(data, out, overwrite=overwrite, action_space=data.action_space)
+    store.save(data, out, overwrite=overwrite)
     facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(
         facts,
@@ -130,7 +130,7 @@ def import_minari(
     from mairl.data.minari import read_minari
 
     data = read_minari(source)
-    store.save(data, out, overwrite=overwrite, action_space=data.action_space)
+    store.save(data, out, overwrite=overwrite)
     facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(facts, json, [f"{out}: {data.num_episodes} episodes, {data.num_steps:,} joint steps"])
 

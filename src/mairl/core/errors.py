@@ -19,6 +19,10 @@ class Unsupported(MairlError):
     """A combination that is refused because its result would be wrong or meaningless; the message says why."""
 
 
+class Diverged(MairlError):
+    """A training that has nothing to show: in every seed some number was no longer finite."""
+
+
 class MissingPackage(MairlError):
     """An optional package is needed and absent; the message holds the install command."""
 

@@ -44,6 +44,7 @@ def save(
     With `overwrite`, folders inside the old store (such as `expert/`) are kept, unless they are written anew.
 
     Args:
+        action_space: None: the recording's own, if it is known.
         expert: who acted, to be saved beside its play.
 
     Raises:
@@ -55,6 +56,7 @@ def save(
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    space = data.action_space if action_space is None else action_space
     columns, shapes = _columns(data)
     arrays: dict[str, np.ndarray] = {}
     trees = {name: encode(getattr(data, name), arrays, name) for name in ("obs", "state")}
@@ -70,9 +72,7 @@ def save(
         "episodes": data.num_episodes,
         "steps": data.num_steps,
         "agents": data.num_agents,
-        "action_space": None
-        if action_space is None
-        else {"kind": type(action_space).__name__, **dataclasses.asdict(action_space)},
+        "action_space": None if space is None else {"kind": type(space).__name__, **dataclasses.asdict(space)},
         "trees": trees,
         "columns": {name: {"dtype": str(columns[name].dtype), "shape": list(shapes[name])} for name in columns},
     }

@@ -13,7 +13,7 @@ from mairl.algorithms.family_fit import gauss_newton
 from mairl.algorithms.from_trajectories import from_counts
 from mairl.algorithms.i_logel import i_logel
 from mairl.algorithms.i_lola import i_lola
-from mairl.algorithms.update_model import BILINEAR, Differentiated, update_model
+from mairl.algorithms.update_model import BILINEAR, Differentiated, UpdateModel, update_model
 from mairl.core.errors import MairlError
 from mairl.data.exact_learning import exact_learning
 from mairl.data.learning_history import LearningHistory, learning_history
@@ -23,7 +23,7 @@ from mairl.ops.cma_es import cma_es
 from mairl.ops.host_softmax import softmax
 from mairl.ops.learners import ANTICIPATING, LEARNERS
 from mairl.ops.linear_game import LinearGame
-from mairl.reproduce.ilola import LOOK_AHEAD, STEP_SIZE, WEIGHTS, add_rows, where
+from mairl.reproduce.ilola import LOOK_AHEAD, STEP_SIZE, TEMPERATURE, WEIGHTS, add_rows, where
 
 SNAPSHOTS = (2, 3, 4, 6, 8, 11)
 SAMPLES = (30, 100, 300, 1000, 3000, 10_000)
@@ -32,8 +32,16 @@ SAMPLED_STEP = 0.25
 NOISE = 1e-3
 """Standard deviation of errors in recorded logits, for the curve over snapshots: without any, one transition does."""
 CMA_SPREAD, CMA_MOST, CMA_TARGETS = 0.3, 8000, (1e-6,)
-RACES = (("lola-taylor", "coefficients"), ("lola-taylor", "replay"), ("lola-full", "replay"))
-"""Families that derivatives and CMA-ES are compared on, by the update's coefficients or through the update itself."""
+RACE_TRANSITIONS = 3
+"""Learning steps that are explained in a race: nine unknowns need no more, and each costs a replay an evaluation."""
+RACES = (
+    ("lola-taylor", "coefficients"),
+    ("lola-taylor", "replay"),
+    ("lola-full", "replay"),
+    ("ma-spi", "replay"),
+)
+"""Families that derivatives and CMA-ES are compared on, by the update's coefficients, where there are any, or by
+replaying the update at every evaluation."""
 
 
 def grid_game() -> LinearGame:
@@ -157,8 +165,9 @@ def curves(folder: Path, *, seeds: int, command: str = "") -> list[dict[str, Any
 def cma_comparison(folder: Path, *, seeds: int, command: str = "", quick: bool = False) -> list[dict[str, Any]]:
     """Grows `cma_es.json`: evaluations and processor seconds to equal loss, with derivatives and without.
 
-    Both minimise the same objective from the same start, I-LOGEL's rewards and λ of 0 for derivatives, none for CMA-ES
-    but the unknowns' units; Gauss-Newton stops where it has converged, CMA-ES where it is as good as `target`.
+    Both minimise the same objective until it is not above the target. Gauss-Newton begins at I-LOGEL's rewards and λ of
+    1, CMA-ES has no guess but the unknowns' units. An evaluation is one update of all agents in every policy; each
+    derivative by one unknown counts as another.
 
     Args:
         quick: the first of `RACES` alone, with a twentieth of the evaluations.
@@ -174,6 +183,7 @@ def cma_comparison(folder: Path, *, seeds: int, command: str = "", quick: bool =
                 {
                     "family": family,
                     "form": form,
+                    "transitions": RACE_TRANSITIONS,
                     "target_residual": target,
                     "seeds": seeds,
                     **{name: float(np.mean([one[name] for one in found])) for name in found[0]},
@@ -185,53 +195,76 @@ def cma_comparison(folder: Path, *, seeds: int, command: str = "", quick: bool =
                 }
             )
             add_rows(
-                folder / "cma_es.json", rows, lambda r: (r["family"] != "lola-taylor", r["form"], -r["target_residual"])
+                folder / "cma_es.json",
+                rows,
+                lambda r: (RACES.index((r["family"], r["form"])), -r["target_residual"]),
             )
     return rows
 
 
+class _Counted:
+    """A model that counts how often it is evaluated."""
+
+    def __init__(self, model: UpdateModel):
+        self.model, self.evaluations = model, 0
+
+    def changes(self, weights, look_ahead):
+        self.evaluations += 1
+        return self.model.changes(weights, look_ahead)
+
+    def jacobian(self, weights, look_ahead):
+        slopes = self.model.jacobian(weights, look_ahead)
+        self.evaluations += slopes.shape[1]
+        return slopes
+
+
 def _race(game: LinearGame, family: str, form: str, target: float, seed: int, most: int) -> dict[str, float]:
-    history = exact_learning(game, family, STEP_SIZE * WEIGHTS, LOOK_AHEAD, transitions=10, seed=seed)
+    anticipating = family in ANTICIPATING
+    truth, look_ahead = (1 / TEMPERATURE if family == "ma-spi" else STEP_SIZE) * WEIGHTS, LOOK_AHEAD * anticipating
+    history = exact_learning(game, family, truth, look_ahead, transitions=RACE_TRANSITIONS, seed=seed)
     logits = history.logits()
     changes = np.diff(logits, axis=0).ravel()
     size = float(changes @ changes)
-    asked = 0
 
-    def model():
+    def model() -> _Counted:
         build = update_model if form == "coefficients" else Differentiated
-        return build(game, logits[:-1], family)
-
-    def loss(learners, point, units):
-        nonlocal asked
-        asked += 1
-        weights = (point * units)[:-1].reshape(WEIGHTS.shape)
-        rest = changes - learners.changes(weights, float(point[-1] * units[-1]))
-        return float(rest @ rest) / size
+        return _Counted(build(game, logits[:-1], family))
 
     # Compilation is left out of both.
     i_logel(game, history)
     warm = model()
     warm.changes(WEIGHTS, 1.0)
     slopes = np.linalg.norm(warm.jacobian(np.zeros(WEIGHTS.shape), 0.0)[:, :-1], axis=0)
-    units = np.append(np.sqrt(size) / np.where(slopes > 0, slopes, 1.0), LOOK_AHEAD)
+    units = np.sqrt(size) / np.where(slopes > 0, slopes, 1.0)
+    units = np.append(units, LOOK_AHEAD) if anticipating else units
+
+    def loss(learners, point):
+        unknowns = point * units
+        ahead = float(unknowns[-1]) if anticipating else 0.0
+        rest = changes - learners.changes(unknowns[: WEIGHTS.size].reshape(WEIGHTS.shape), ahead)
+        return float(rest @ rest) / size
+
     start = time.process_time()
-    learners = model()
+    climbing = model()
     naive = i_logel(game, history)
-    fit = gauss_newton(learners, changes, naive.weights, 1.0, free_look_ahead=True)
+    fit = gauss_newton(
+        climbing, changes, naive.weights, float(anticipating), free_look_ahead=anticipating, enough=target
+    )
     with_derivatives = time.process_time() - start
     start = time.process_time()
-    learners = model()
+    searching = model()
     found = cma_es(
-        lambda points: np.array([loss(learners, p, units) for p in points]),
+        lambda points: np.array([loss(searching, p) for p in points]),
         np.zeros(len(units)),
         **{"spread": CMA_SPREAD, "evaluations": most, "target": target, "seed": seed},
     )
     return {
         "derivative_seconds": with_derivatives,
         "derivative_steps": float(fit.iterations),
+        "derivative_evaluations": float(climbing.evaluations),
         "derivative_residual": fit.relative_residual,
         "cma_seconds": time.process_time() - start,
-        "cma_evaluations": float(asked),
+        "cma_evaluations": float(searching.evaluations),
         "cma_residual": found.value,
     }
 

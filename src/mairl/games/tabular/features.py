@@ -15,13 +15,15 @@ from mairl.games.tabular.iterated_dilemma import iterated_dilemma_features
 from mairl.games.tabular.logel_grid import logel_features
 from mairl.games.tabular.ma_lfl_grid import ma_lfl_features
 from mairl.ops.linear_game import LinearGame
+from mairl.ops.tables import Tables
 
 FEATURES: dict[str, Callable[[], np.ndarray]] = {
     "iterated-dilemma": iterated_dilemma_features,
     "logel-grid": logel_features,
     "ma-lfl-grid": ma_lfl_features,
 }
-"""Game id to the features of its reward; in other tables a reward may be anything that depends on the state."""
+"""Game id to the features of its reward; in other tables a reward may be anything that depends on the state or, where
+no action changes the state, on the joint action."""
 
 Kind = Literal["game", "state", "joint"]
 
@@ -42,8 +44,9 @@ def linear_game(name: str, kind: Kind = "game") -> LinearGame:
     """A tabular game by id, with the features that its rewards are sought in.
 
     Args:
-        kind: "game": the game's own (`FEATURES`; one for each state where it has none); "state": one for each state;
-            "joint": one for each state and joint action.
+        kind: "game": the game's own (`FEATURES`); where it has none one for each state, or "joint" if no action changes
+            which state comes next, as in matrix games. "state": one for each state; "joint": one for each state and
+            joint action.
 
     Raises:
         InvalidGame: the game is no table.
@@ -52,7 +55,15 @@ def linear_game(name: str, kind: Kind = "game") -> LinearGame:
     own = FEATURES.get(options_of(name)[0])
     if kind == "game" and own is not None:
         return LinearGame.of(tables, own())
-    return LinearGame.of(tables, one_hot(tables.reward.shape, joint=kind == "joint"))
+    # What happens to agents whatever they do cannot move their policies: rewards of states would tell nothing.
+    joint = kind == "joint" or (kind == "game" and not moves_states(tables))
+    return LinearGame.of(tables, one_hot(tables.reward.shape, joint=joint))
+
+
+def moves_states(tables: Tables) -> bool:
+    """Whether some joint action changes which state comes next."""
+    joint = tuple(range(1, 1 + tables.num_agents))
+    return bool(np.ptp(tables.transitions, axis=joint).max() > 1e-12)
 
 
 def one_hot(shape: tuple[int, ...], joint: bool) -> Float[np.ndarray, "..."]:
