@@ -1,12 +1,20 @@
-"""The recipe for drivers: which network both stages get."""
+"""The recipe for drivers: which network both stages get, and what is said of the result."""
+
+import dataclasses
+import json
 
 import equinox as eqx
 import jax
 import pytest
 
+from mairl.algorithms.fit import fit
+from mairl.driving.world import drivable
 from mairl.networks.build import Flat, make_network
 from mairl.networks.set_encoder import SetEncoder
+from mairl.recipes import driving
 from mairl.recipes.driving import NETWORK, NETWORKS, DrivingRecipe, driving_game
+from mairl.scenarios import store
+from mairl.scenarios.generate import generate
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mlp", Flat), ("sets", SetEncoder)])
@@ -23,3 +31,30 @@ def test_both_stages_learn_the_network_that_is_asked_for(name, kind):
 
 def test_the_recipe_as_it_stands_reads_everything_in_one_row():
     assert DrivingRecipe().with_network(NETWORK) == DrivingRecipe()
+
+
+def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(tmp_path, monkeypatch, capsys):
+    store.save([generate(3, "four_way_signal", steps=21)], tmp_path / "worlds")
+    small = DrivingRecipe().driving
+    small = dataclasses.replace(small, num_envs=2, num_steps=4, epochs=1, minibatches=1)
+    options = ["driving", "-o", str(tmp_path / "out"), "--data", str(tmp_path / "worlds"), "--agents", "2"]
+
+    def quickly(game, recipe, **_):
+        return fit(small, game, budget=8, seeds=[0], episodes=0, evaluations=1).one()
+
+    monkeypatch.setattr(driving, "train_driver", quickly)
+    monkeypatch.setattr("sys.argv", [*options, "--measure"])
+    with pytest.raises(SystemExit):
+        driving.main()
+    assert "train one without --measure" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", options)
+    driving.main()
+    rows = json.loads((tmp_path / "out" / "experts.json").read_text())
+    assert [row["held_out"] for row in rows] == [False, False]
+    assert rows[0]["places"] == rows[0]["controlled_agents"] == 2
+    assert rows[1]["places"] == drivable(generate(3, "four_way_signal", steps=21)) > 2
+    monkeypatch.setattr("sys.argv", [*options, "--measure"])
+    driving.main()
+    again = json.loads((tmp_path / "out" / "experts.json").read_text())
+    for old, new in zip(rows, again, strict=True):
+        assert {k: v for k, v in old.items() if k != "date"} == {k: v for k, v in new.items() if k != "date"}

@@ -1,6 +1,7 @@
 """Experts that drive: first taught to retrace logs, then improved by PPO in self-play.
 
 python -m mairl.recipes.driving -o FOLDER [--data STORE]     an expert, and experts.json beside it
+python -m mairl.recipes.driving -o FOLDER … --measure        the rates of an expert that is there, measured again
 
 All vehicles share one network. In the first stage it drives, and is told at every step what would keep each vehicle to
 its log's path (DAgger; the teacher sees the logs, the network only what vehicles see). The second is PPO on the shaped
@@ -175,6 +176,7 @@ def row(kind: str, game: Driving, learned: Learned, steps: int, wall_s: float, *
 
     return {
         "worlds": kind,
+        "places": game.num_agents,
         "controlled_agents": runs[0]["controlled_agents"],
         "goal_rate": mean("goal_rate"),
         "collision_rate": mean("collision_rate"),
@@ -188,7 +190,8 @@ def row(kind: str, game: Driving, learned: Learned, steps: int, wall_s: float, *
 
 
 def main() -> None:
-    """Trains an expert, measures it where it was trained and on worlds that it has not seen, and writes both down."""
+    """Trains an expert, measures it where it was trained, and on worlds or with vehicles that it has not driven, and
+    writes both down."""
     parser = argparse.ArgumentParser(prog="python -m mairl.recipes.driving", description=main.__doc__)
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the expert; experts.json grows there")
     parser.add_argument("--data", default="generated", help="a STORE of scenarios; default: made-up ones")
@@ -201,23 +204,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--apart", choices=("seeds", "games"), default="seeds", help="games: all devices share them")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--measure", action="store_true", help="no training: measure the expert that FOLDER has, again")
     options = parser.parse_args()
     start = time.perf_counter()
     game, excluded, name = driving_game(options.data, options.count, options.seed, options.agents, options.others)
     made_up = options.data == "generated"
-    learned = train_driver(
-        game,
-        DrivingRecipe().with_network(NETWORKS[options.network]),
-        seed=options.seed,
-        lessons=options.lessons,
-        steps=options.steps,
-        out=options.out / f"run-{name}",
-        resume=options.resume,
-        apart=options.apart,
-        progress=True,
-    )
-    wall_s = time.perf_counter() - start
-    learned.save(options.out / f"expert-{name}")
+    path, expert = options.out / "experts.json", options.out / f"expert-{name}"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    before, kept = [old for old in rows if old["worlds"] == name], [old for old in rows if old["worlds"] != name]
+    if options.measure:
+        if not before or not expert.exists():
+            parser.error(f"{options.out} has no expert for these worlds: train one without --measure")
+        learned = Learned.load(expert)
+    else:
+        learned = train_driver(
+            game,
+            DrivingRecipe().with_network(NETWORKS[options.network]),
+            seed=options.seed,
+            lessons=options.lessons,
+            steps=options.steps,
+            out=options.out / f"run-{name}",
+            resume=options.resume,
+            apart=options.apart,
+            progress=True,
+        )
+        learned.save(expert)
+    wall_s = before[0]["wall_s"] if options.measure else time.perf_counter() - start
     data = "" if options.data == "generated" else f" --data {Path(options.data).name}"
     names = ("count", "agents", "others", "lessons", "steps", "network", "seed")
     command = " ".join(
@@ -227,21 +239,19 @@ def main() -> None:
     # Vehicles' steps: places without a vehicle are not counted.
     steps = round((options.lessons + options.steps) * float(jnp.mean(jnp.sum(game.worlds.driven, axis=1))))
     shared = {"excluded_agents": excluded, "num_worlds": len(game.worlds), **facts}
-    rows = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
-    if made_up:
-        first = options.seed + 10_000
-        unseen, left, _ = driving_game("generated", options.count, first, options.agents, options.others)
-        shared |= {"excluded_agents": left, "num_worlds": len(unseen.worlds)}
-        rows.append(row(name, unseen, learned, steps, wall_s, held_out=True, **shared))
-    path = options.out / "experts.json"
-    kept = json.loads(path.read_text()) if path.exists() else []
-    kept = [old for old in kept if old["worlds"] != name]
-    path.write_text(json.dumps(kept + rows, indent=1))
-    for each in rows:
+    made = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
+    # And worlds that it has not seen; or those of the STORE with everybody driven who goes somewhere.
+    first, agents = (options.seed + 10_000, options.agents) if made_up else (options.seed, 0)
+    further, left, _ = driving_game(options.data, options.count, first, agents, options.others)
+    if made_up or further.num_agents > game.num_agents:
+        shared |= {"excluded_agents": left, "num_worlds": len(further.worlds)}
+        made.append(row(name, further, learned, steps, wall_s, held_out=made_up, **shared))
+    path.write_text(json.dumps(kept + made, indent=1))
+    for each in made:
         where = "unseen worlds" if each["held_out"] else "training worlds"
         print(
-            f"{name}, {where}: goals {each['goal_rate']:.3f}, infractions {each['infraction_rate']:.3f} of "
-            f"{each['controlled_agents']} vehicles"
+            f"{name}, {where}, {each['places']} places: goals {each['goal_rate']:.3f}, infractions "
+            f"{each['infraction_rate']:.3f} of {each['controlled_agents']} vehicles"
         )
 
 
