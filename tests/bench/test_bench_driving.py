@@ -71,3 +71,10 @@ def test_the_result_has_the_agreed_fields(monkeypatch, scene):
     assert result["peers"]["waymax"] == {"skipped": "absent"}
     assert len(result["sweep"]) >= 5
     assert result["bound"]["share_of_bandwidth"] == pytest.approx(9e5 * (4 * 1848 + 4 * 7 * 200) / 1e10)
+
+
+@pytest.mark.parametrize(("worlds", "devices", "expected"), [(38, 2, (19, 2)), (38, 16, (3, 13)), (2, 8, (1, 2))])
+def test_every_device_has_worlds_to_play(worlds, devices, expected):
+    each, used = bench.shares(worlds, devices)
+    assert (each, used) == expected
+    assert worlds <= each * used < worlds + each

@@ -1,5 +1,7 @@
 """How well vehicles drive, on distributions and rollouts whose measures are known."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from mairl.driving.observe import Sight
 from mairl.driving.record import following_actions
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.world import WorldConfig
-from mairl.metrics.driving import BINS, driving_metrics, jensen_shannon
+from mairl.metrics.driving import BINS, driving_metrics, jensen_shannon, staying
 from mairl.scenarios.generate import generate
 
 
@@ -70,3 +72,11 @@ def test_who_drives_like_the_log_is_near_it_and_alike(game):
     assert wild["fde"] > 3.0
     for name in ("acceleration", "lateral_offset"):
         assert wild["jsd"][name] > found["jsd"][name] + 0.05
+
+
+def test_to_be_compared_with_logs_nobody_is_taken_off_the_road(game):
+    strict = dataclasses.replace(game.rules, at_red_light="stop", at_wrong_way="remove", at_off_pace="remove")
+    rules = staying(dataclasses.replace(game, rules=strict)).rules
+    outcomes = {f.name: getattr(rules, f.name) for f in dataclasses.fields(rules) if f.name.startswith("at_")}
+    assert len(outcomes) == 6
+    assert set(outcomes.values()) == {"ignore"}

@@ -39,6 +39,12 @@ def floats_of(game: Driving) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(game.observation_spec) if leaf.dtype == jnp.float32)
 
 
+def shares(worlds: int, devices: int) -> tuple[int, int]:
+    """How many worlds each device plays, and how many devices then play any."""
+    each = math.ceil(worlds / devices)
+    return each, math.ceil(worlds / each)
+
+
 def rate(
     game: Driving, worlds: int, episodes: int = 2, repeats: int = 5, look: bool = True
 ) -> tuple[dict[str, Any], Timing]:
@@ -51,8 +57,7 @@ def rate(
     Args:
         look: False: nothing is observed; vehicles still move, collide, leave the road and reach goals.
     """
-    each = math.ceil(worlds / jax.local_device_count())
-    devices = math.ceil(worlds / each)
+    each, devices = shares(worlds, jax.local_device_count())
     mesh = seed_mesh(devices)
     assert isinstance(game.action_space, Discrete)
     choices = game.action_space.n
