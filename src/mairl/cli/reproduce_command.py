@@ -40,8 +40,8 @@ def main(argv: list[str]) -> None:
                 confusion, curves, cma-es; default: everything but t3, which takes hours.
             figure: of "mamql" 2, 3 or 4; of "ilola" 1 (divergences) or 2 (heat maps), with all pictures beside them.
             budget: "paper" for the claims, "quick" to see that everything works.
-            seeds: default ten, five for Figure 2 and "ilola" confusion, three for t3, trajectories and cma-es; with the
-                quick budget two, one for exact.
+            seeds: default ten, five for Figure 2, three for t3 and trajectories; with the quick budget two, one for
+                exact.
             algorithms: only these; of "ilola" the learners (exact) or methods (t1).
             games: only these.
             stochastic: demonstrations of the stochastic expert instead of the greedy one.

@@ -95,12 +95,6 @@ def measure(case: Case, name: str) -> dict[str, Any]:
     result |= resemblance(case.tables, rewards)
     result["induced_return"] = induced_return(case.tables, rewards, case.seed)
     result |= {} if found is None else found.facts
-    if isinstance(method, ILOLA):
-        # Soft improvement is tried only where the bilinear families do not explain. Had it been tried in any case,
-        # which would have been chosen?
-        improvers = dataclasses.replace(method, families=("ma-spi",)).explain(watched)
-        better = improvers.facts["held_out"] < result["held_out"]
-        result["family_of_all"] = "ma-spi" if better else result["family"]
     return result
 
 

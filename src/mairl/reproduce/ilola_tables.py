@@ -111,7 +111,7 @@ def _confusion(asked: Asked) -> Rows:
     if not path.exists():
         raise Unsupported(f"the confusion matrix is made from {path}: run mairl reproduce ilola --table exact first")
     rows = ilola_figures.confusion(
-        asked.out, json.loads(path.read_text()), seeds=asked.count(5), samples=10_000, command=asked.command
+        asked.out, json.loads(path.read_text()), seeds=asked.count(10), samples=10_000, command=asked.command
     )
     lines = [f"{r['learner']}, {r['seen']}: {r['chosen']}" for r in rows]
     return {"confusion": rows}, lines
@@ -124,7 +124,7 @@ def _curves(asked: Asked) -> Rows:
 
 
 def _cma_es(asked: Asked) -> Rows:
-    rows = ilola_figures.cma_comparison(asked.out, seeds=asked.count(3), command=asked.command, quick=asked.quick)
+    rows = ilola_figures.cma_comparison(asked.out, seeds=asked.count(10), command=asked.command, quick=asked.quick)
     lines = [
         f"{r['family']} ({r['form']}), to {r['target_residual']:.0e}: CMA-ES {r['cma_evaluations']:.0f} evaluations in "
         f"{r['cma_seconds']:.3g} s, derivatives {r['derivative_evaluations']:.0f} in {r['derivative_seconds']:.3g} s, "
