@@ -37,7 +37,7 @@ def write_pictures(folder: Path) -> list[Path]:
     if rows := _rows(folder, "confusion"):
         for seen in dict.fromkeys(r["seen"] for r in rows):
             part = [r for r in rows if r["seen"] == seen]
-            drawn["confusion" if seen == "exact" else "confusion_sampled"] = confusion(part, seen)
+            drawn["confusion" if seen == "exact" else "confusion_sampled"] = confusion(part)
     if rows := _rows(folder, "curves"):
         for seen, label in (("snapshots", "snapshots"), ("samples", "samples of every state and snapshot")):
             drawn[f"curves_{seen}"] = curves([r for r in rows if r["seen"] == seen], label)
@@ -92,7 +92,7 @@ def rewards(reward: str) -> str:
     return learning.reward_maps(tables.reward, found.rewards, game.agent_names())
 
 
-def confusion(rows: list[dict[str, Any]], seen: str) -> str:
+def confusion(rows: list[dict[str, Any]]) -> str:
     """Which family is taken for which learner."""
     families = list(rows[0]["chosen"])
     values = np.array([[row["chosen"][family] for family in families] for row in rows])
@@ -100,7 +100,7 @@ def confusion(rows: list[dict[str, Any]], seen: str) -> str:
         values,
         [row["learner"] for row in rows],
         families,
-        label=f"share of seeds in which it is chosen ({seen})",
+        label="share of seeds",
         ylabel="learner",
         xlabel="family",
     )
