@@ -49,6 +49,8 @@ def _figure2(rows: list[dict[str, Any]], path: Path) -> Path:
             if all(r["return_ci95"] for r in line):
                 low, high = zip(*[r["return_ci95"] for r in line])
                 axis.fill_between(x, low, high, color=COLOURS.get(algorithm), alpha=0.2, lw=0)
+                # The band of a single point has no width.
+                axis.vlines(x, low, high, color=COLOURS.get(algorithm), alpha=0.4, lw=1)
         axis.axhline(here[0]["expert_return"], color="black", ls=":", lw=1, label="expert")
         axis.set(title=game, xlabel="demonstration steps", xscale="log")
     axes[0][0].set_ylabel("return, mean per agent")
