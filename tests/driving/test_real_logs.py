@@ -84,25 +84,31 @@ def test_logged_vehicles_hit_nothing_and_hardly_leave_the_road(
     assert np.median(distance) > 0.5
 
 
-@pytest.mark.parametrize(
-    ("model", "mean", "most"),
-    [(Bicycle(), 0.03, 0.2), (InvertibleBicycle(), 0.03, 0.2), (DeltaLocal(), 1e-3, 1e-2), (Jerk(), 0.06, 0.45)],
-    ids=lambda value: type(value).__name__,
-)
-def test_every_model_drives_along_the_logs_of_vehicles(model, mean, most):
-    """Metres: mean and 99th percentile, from a vehicle's first moment to its last or the first one at which it was not
-    seen; docs/driving.md has the figures."""
-    worlds, _, _ = load(scenes("gpudrive", "womd_json/*.json"), WorldConfig(grid=GridConfig(edges=16, others=16)))
-    n = worlds.num_agents
+@pytest.fixture(scope="module")
+def driven_logs():
+    """Worlds, the motions `[time, vehicle]` of their driven vehicles, and who was seen without a gap until then."""
+    config = WorldConfig(grid=GridConfig(edges=16, others=16))
+    worlds, _, _ = load(scenes("gpudrive", "womd_json/*.json"), config)
     world, agent = np.nonzero(np.asarray(worlds.driven))
     log = dict(zip(LOG, np.moveaxis(np.asarray(worlds.log)[world, :, :, agent], 2, 0).swapaxes(1, 2), strict=True))
-    assert n > 20
     seen = np.cumprod(log["valid"] > 0, axis=0) > 0
     # After the end of what was seen: as at its last moment.
     last = seen.sum(0) - 1
     step = np.minimum(np.arange(len(seen))[:, None], last)
     names = ("x", "y", "heading", "vx", "vy")
-    logged = motion(*(jnp.asarray(np.take_along_axis(log[name], step, 0)) for name in names))
+    return worlds, motion(*(jnp.asarray(np.take_along_axis(log[name], step, 0)) for name in names)), seen
+
+
+@pytest.mark.parametrize(
+    ("model", "mean", "most"),
+    [(Bicycle(), 0.03, 0.2), (InvertibleBicycle(), 0.03, 0.2), (DeltaLocal(), 1e-3, 1e-2), (Jerk(), 0.06, 0.45)],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_model_drives_along_the_logs_of_vehicles(model, mean, most, driven_logs):
+    """Metres: mean and 99th percentile, from a vehicle's first moment to its last or the first one at which it was not
+    seen; docs/driving.md has the figures."""
+    worlds, logged, seen = driven_logs
+    world, agent = np.nonzero(np.asarray(worlds.driven))
     _, driven = jax.jit(lambda logged: replay(model, logged, worlds.length[world, agent], worlds.dt))(logged)
     error = np.hypot(driven.x - logged.x, driven.y - logged.y)[seen]
     assert len(error) > 10_000
