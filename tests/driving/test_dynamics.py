@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk, Motion, motion, replay, wrap
+from mairl.driving.dynamics import Bicycle, DeltaLocal, Grid, InvertibleBicycle, Jerk, Motion, motion, wrap
+from mairl.driving.tracking import replay
 
 MODELS = [Bicycle(), InvertibleBicycle(), DeltaLocal(), Jerk()]
 LENGTH, DT = 5.0, 0.1

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mairl.core.errors import InvalidData
-from mairl.driving.dynamics import Bicycle, DeltaLocal, InvertibleBicycle, Jerk, motion, replay
+from mairl.driving.dynamics import Bicycle, DeltaLocal, InvertibleBicycle, Jerk, motion
 from mairl.driving.load import load
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules, State, happened, start
+from mairl.driving.tracking import replay
 from mairl.driving.world import LOG, WorldConfig
 from mairl.scenarios.readers import reader
 

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mairl.driving.dynamics import Dynamics, motion, steadied, toward, wrap
+from mairl.driving.dynamics import Dynamics, motion, wrap
 from mairl.driving.simulator import State
+from mairl.driving.tracking import steadied, toward
 from mairl.driving.world import LOG, Worlds
 
 
