@@ -9,6 +9,4 @@ algorithm, budget = mairl.learner_recipe("mamql", "gems", budget=2_000)
 result = mairl.fit(algorithm, game, demos, budget=budget, seeds=2)
 result.learned.save("runs/quickstart")
 for row in result.rows[-2:]:
-    print(
-        f"seed {row['seed']}: return {row['return/agent_mean']:.2f}, held out {row['heldout_log_likelihood']:.3f} nats"
-    )
+    print(row["seed"], row["return/agent_mean"], row["heldout_log_likelihood"])

@@ -23,16 +23,21 @@ from mairl.core.errors import InvalidData, InvalidGame, Unsupported
 from mairl.core.learned import Learned
 from mairl.data.learning_history import learning_history, load_history, save_history
 from mairl.games import make_game
+from mairl.recipes.experts import RECIPES
 from mairl.recipes.recording import record_learning
 
-STEPS = 24_000
+STEPS = 9_600
 
 
 @pytest.fixture(scope="module")
 def spread(tmp_path_factory):
-    """PPO learners of Simple Spread."""
-    folder = tmp_path_factory.mktemp("ppo")
-    history, _ = record_learning("simple-spread", folder / "work", budget=STEPS, snapshots=5)
+    """PPO learners of Simple Spread, fewer at a time and smaller than the recipe's."""
+    folder, usual = tmp_path_factory.mktemp("ppo"), RECIPES["simple-spread"]
+    ppo: Any = usual.algorithm
+    small = dataclasses.replace(ppo, num_envs=16, network=dataclasses.replace(ppo.network, width=16))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "simple-spread", dataclasses.replace(usual, algorithm=small))
+        history, _ = record_learning("simple-spread", folder / "work", budget=STEPS, snapshots=5)
     save_history(history, folder / "history")
     return folder / "history"
 

@@ -241,7 +241,11 @@ def test_a_table_is_learned_from_without_a_game(tmp_path, capsys):
     main(["data", "import", "table", str(path), "-o", str(store), "--obs", "x{agent}", "--action", "a{agent}",
           "--agents", "2", "--num-actions", "3", "--json"])  # fmt: skip
     assert json.loads(capsys.readouterr().out)["steps"] == 300
-    for name, extra in (("bc", []), ("mamql", ["--offline", "--value-term", "expert", "--learning-rate", "0.01"])):
+    narrow = ["--critic-network.width", "32", "--reward-network.width", "32", "--batch", "64"]
+    for name, extra in (
+        ("bc", ["--network.width", "32"]),
+        ("mamql", ["--offline", "--value-term", "expert", "--learning-rate", "0.01", *narrow]),
+    ):
         run = tmp_path / name
         small = ["--budget", "150", "--evaluations", "2", "--quiet", "--json"]
         main(["learn", name, "--game", "none", "--demos", str(store), "-o", str(run), *small, *extra])

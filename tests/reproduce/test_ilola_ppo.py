@@ -45,7 +45,14 @@ def not_cached():
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in {"LEARNER": SMALL, "SKIPPED": 10, "INDUCED_UPDATES": 250, "EPISODES": 128}.items():
+    for name, value in {
+        "LEARNER": SMALL,
+        "SKIPPED": 10,
+        "FITTED": 5,
+        "HELD_OUT": 2,
+        "INDUCED_UPDATES": 120,
+        "EPISODES": 128,
+    }.items():
         monkeypatch.setattr(ilola_t2, name, value)
 
 
@@ -68,7 +75,7 @@ def test_rows_of_t2(tmp_path, small, monkeypatch):
     again = ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",), command="again")
     assert again[0]["skill_1b"] == found["skill_1b"]
     assert again[0]["induced_return"] == pytest.approx(found["induced_return"])
-    monkeypatch.setattr(ilola_t2, "INDUCED_UPDATES", 251)
+    monkeypatch.setattr(ilola_t2, "INDUCED_UPDATES", 121)
     with pytest.raises(pytest.fail.Exception, match="measured again"):
         ilola_t2.t2(tmp_path, seeds=1, methods=("i-logel",))
 

@@ -375,12 +375,14 @@ def test_real_samples(name, tmp_path):
     facts = import_scenarios([DATA / folder], name, tmp_path / "store")
     found = store.open(tmp_path / "store")
     assert (len(found), facts["scenarios"], facts["skipped"]) == (count, count, [])
-    read = [s for file in readers.find([DATA / folder], name) for s in readers.reader(name).read(file)]
-    for scenario, stored, row in zip(read, found, found.metadata.to_pylist(), strict=True):
+    files, rows = readers.find([DATA / folder], name), found.metadata.to_pylist()
+    assert len(files) == count
+    for k in range(0, count, max(1, count // 10)):
+        (scenario,) = readers.reader(name).read(files[k])
         assert not isinstance(scenario, InvalidData)
-        assert codec.encode(scenario).equals(codec.encode(stored))
-        assert row == codec.metadata(scenario)
-        assert row["source"] == name
+        assert codec.encode(scenario).equals(codec.encode(found[k]))
+        assert rows[k] == codec.metadata(scenario)
+        assert rows[k]["source"] == name
     store.validate(tmp_path / "store")
 
 
