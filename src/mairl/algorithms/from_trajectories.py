@@ -8,7 +8,10 @@
     likelihood    maximise Σ_t Σ_{s,a} n_t(s, a) log π_{θ_t}(a | s) over u, λ and θ_0, with θ_{t+1} = θ_t + F(θ_t; u, λ)
                   the policies of agents that learn as assumed: all of the noise is the sampling of actions
 
-The last transitions are kept: the family and λ that give their actions the highest likelihood are chosen.
+The last transitions are kept: the family that gives their actions the highest likelihood is chosen. Naive learners are
+the case λ = 0 of those that look ahead, which by chance predict as well or a little better: naive ones are told unless
+another family is likelier by more than one standard error of the difference, over the actions (Breiman, Friedman,
+Olshen & Stone, Classification and Regression Trees, 1984, section 3.4.3).
 
 Both sums of squares have other minima, as those of policies that are seen have (`mairl.algorithms.family_search`): they
 are begun from several rewards and λ, and the likelihood from the best that they end in.
@@ -38,6 +41,7 @@ from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 
 Method = Literal["per-step", "telescoped", "likelihood"]
+LogProbs = Float[np.ndarray, "step agent state action"]
 
 FEW = 8
 """Further starts of families that are no polynomials: each of their steps costs derivatives through the learner."""
@@ -126,19 +130,44 @@ def from_counts(
     fitted = counts[: transitions - validation + 1]
     logits = cloned(fitted, prior)
     check_moved(np.diff(logits, axis=0))
-    found, failures = [], []
+    unseen = counts[len(fitted) :]
+    found: list[tuple[Recovered, LogProbs]] = []
+    failures = []
     for family in families:
         try:
-            found.append(_family(game, fitted, logits, counts[len(fitted) :], family, method, look_aheads))
+            found.append(_family(game, fitted, logits, unseen, family, method, look_aheads))
         except Unsupported as error:
             failures.append(f"{family}: {error}")
     if not found:
         raise Unsupported(f"no family fits: {'; '.join(failures)}")
-    best = min(found, key=lambda r: r.held_out if r.held_out is not None else 0.0)
+    best = simplest(found, unseen)
     return dataclasses.replace(best, notes=best.notes + tuple(f"not fitted, {failure}" for failure in failures))
 
 
-def _family(game, counts, logits, unseen, family: str, method: Method, look_aheads) -> Recovered:
+def simplest(
+    found: list[tuple[Recovered, LogProbs]], unseen: Float[np.ndarray, "step agent state action"]
+) -> Recovered:
+    """The likeliest family, or `naive` where that is likelier by no more than one standard error."""
+    best, likeliest = min(found, key=lambda pair: pair[0].held_out or 0.0)
+    for plain, log_probs in found:
+        if plain.family == "naive" and best.family in ANTICIPATING:
+            gain, error = advantage(likeliest, log_probs, unseen)
+            if gain <= error:
+                note = (
+                    f"{best.family} predicts later play better by {gain:.1g} nats an action, standard error {error:.1g}"
+                )
+                return dataclasses.replace(plain, notes=(*plain.notes, f"{note}: the simpler family is told"))
+    return best
+
+
+def advantage(ours: LogProbs, theirs: LogProbs, counts: Float[np.ndarray, "step agent state action"]):
+    """How much likelier actions are under one prediction than under another, nats an action, and its standard error."""
+    apart, total = ours - theirs, counts.sum()
+    mean = np.sum(counts * apart) / total
+    return float(mean), float(np.sqrt(np.sum(counts * (apart - mean) ** 2)) / total)
+
+
+def _family(game, counts, logits, unseen, family: str, method: Method, look_aheads) -> tuple[Recovered, LogProbs]:
     rows, target = fitted_rows(game, counts, logits, family, telescoped=method != "per-step")
     start = np.zeros((game.num_agents, game.num_features))
     tries: list[Fit] = []
@@ -159,8 +188,9 @@ def _family(game, counts, logits, unseen, family: str, method: Method, look_ahea
     if method == "likelihood":
         best, path = most_likely(game, counts, family, best, logits[0], free_look_ahead=free)
         first = path[-1]
-    held_out = surprise(game, family, best, first, unseen) if len(unseen) else None
-    return recovered(game, rows, best, family, held_out)
+    expected = predicted(game, family, best, first, len(unseen))
+    held_out = -float(np.sum(unseen * expected)) / float(unseen.sum()) if len(unseen) else None
+    return recovered(game, rows, best, family, held_out), expected
 
 
 def _from_more_starts(rows: Rows, target, first: Fit, family: str, look_aheads: tuple[float, ...]) -> Fit:
@@ -194,10 +224,10 @@ def fitted_rows(game: LinearGame, counts, logits, family: str, *, telescoped: bo
     return rows, rows.combined(changes.reshape(-1, 1))[:, 0]
 
 
-def surprise(game: LinearGame, family: str, fit: Fit, logits, counts) -> float:
-    """Nats per action of later snapshots under the policies that follow from `logits`."""
-    total = 0.0
-    for seen in counts:
+def predicted(game: LinearGame, family: str, fit: Fit, logits, steps: int) -> LogProbs:
+    """Log probabilities of actions under the policies that follow from `logits`."""
+    found = np.empty((steps, *np.shape(logits)))
+    for step in range(steps):
         logits = next_logits(family, game, logits, fit.weights, fit.look_ahead)
-        total -= float(np.sum(seen * log_softmax(logits)))
-    return total / float(counts.sum())
+        found[step] = log_softmax(logits)
+    return found
