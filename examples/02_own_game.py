@@ -67,7 +67,7 @@ scripted.rng = np.random.default_rng(0)
 if __name__ == "__main__":
     game = mairl.from_pettingzoo(Meeting)
     demos = mairl.record(game, scripted, mairl.key(0), num_episodes=120, workers=0)
-    algorithm, budget = mairl.learner_recipe("mamql", "meeting", budget=2_400)
+    algorithm, budget = mairl.learner_recipe("mamql", "meeting", budget=1_200)
     learned = mairl.fit(algorithm, game, demos, budget=budget, seeds=1, evaluations=2, episodes=8).learned
     print(f"{demos.num_steps} steps recorded, true returns {np.asarray(demos.true_reward).sum(1).mean(0).round(2)}")
 

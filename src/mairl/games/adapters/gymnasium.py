@@ -31,16 +31,28 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
         raise InvalidGame(f"agent {agent} is not in the game: choose 0 … {game.num_agents - 1}")
     gymnasium = require("gymnasium", purpose="play one agent through Gymnasium")
     spaces = require("gymnasium.spaces", package="gymnasium", purpose="play one agent through Gymnasium")
-    reset, allowed = eqx.filter_jit(game.reset), eqx.filter_jit(game.action_mask)
+
+    def mine(tree):
+        return jax.tree.map(lambda x: x[agent], tree)
+
+    # One program a step, of which only the agent's own part is read: most of a step's time is calls.
+    @eqx.filter_jit
+    def begin(key):
+        key, key_reset = jax.random.split(key)
+        state, obs = game.reset(key_reset)
+        return key, state, mine((obs, game.action_mask(state)))
 
     @eqx.filter_jit
     def advance(policy, key, state, action):
-        key_act, key_step = jax.random.split(key)
-        obs = game.observe(state)
-        joint = policy.sample(key_act, obs, game.action_mask(state)).at[agent].set(action)
+        key, now = jax.random.split(key)
+        key_act, key_step = jax.random.split(now)
+        obs, mask = game.observe(state), game.action_mask(state)
+        joint = policy.sample(key_act, obs, mask).at[agent].set(action)
         next_state, result = game.step(key_step, state, joint)
-        masks = game.action_mask(state), game.action_mask(next_state)
-        return next_state, result, (obs, joint, result.obs, result.terminated, *masks)
+        next_mask = game.action_mask(next_state)
+        joint_step = obs, joint, result.obs, result.terminated, mask, next_mask
+        own = *mine((result.obs, next_mask, result.reward, result.terminated)), result.truncated
+        return key, next_state, joint_step, own
 
     class AgentEnv(gymnasium.Env):
         metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -54,25 +66,21 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
 
         def reset(self, *, seed=None, options=None):
             super().reset(seed=seed)
-            self._key = jax.random.key(int(self.np_random.integers(2**31)))
-            self._key, key = jax.random.split(self._key)
-            self._state, obs = reset(key)
-            return self._mine(obs), self._info()
+            key = jax.random.key(int(self.np_random.integers(2**31)))
+            self._key, self._state, (obs, mask) = begin(key)
+            return jax.tree.map(np.asarray, obs), _info(mask)
 
         def step(self, action):
-            self._key, key = jax.random.split(self._key)
-            self._state, result, self.joint_step = advance(partners, key, self._state, np.asarray(action))
-            reward, terminated = float(result.reward[agent]), bool(result.terminated[agent])
-            return self._mine(result.obs), reward, terminated, bool(result.truncated), self._info()
+            self._key, self._state, self.joint_step, own = advance(partners, self._key, self._state, np.asarray(action))
+            obs, mask, reward, terminated, truncated = own
+            seen = jax.tree.map(np.asarray, obs)
+            return seen, float(reward), bool(terminated), bool(truncated), _info(mask)
 
         def render(self):
             return np.asarray(game.render(self._state))
 
-        def _mine(self, obs):
-            return jax.tree.map(lambda x: np.asarray(x[agent]), obs)
-
-        def _info(self):
-            mask = allowed(self._state)
-            return {} if mask is None else {"action_mask": np.asarray(mask)[agent].astype(np.int8)}
-
     return AgentEnv()
+
+
+def _info(mask) -> dict[str, np.ndarray]:
+    return {} if mask is None else {"action_mask": np.asarray(mask).astype(np.int8)}

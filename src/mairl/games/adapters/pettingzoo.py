@@ -6,7 +6,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mairl.core.errors import require
@@ -28,8 +27,19 @@ def to_pettingzoo(game: MarkovGame) -> Any:
     parallel_env = require("pettingzoo", purpose=purpose).ParallelEnv
     spaces = require("gymnasium.spaces", package="gymnasium", purpose=purpose)
     names = game.agent_names()
-    reset, step = eqx.filter_jit(game.reset), eqx.filter_jit(game.step)
-    allowed = eqx.filter_jit(game.action_mask)
+
+    # One program a step: most of a step's time is calls.
+    @eqx.filter_jit
+    def begin(key):
+        key, now = jax.random.split(key)
+        state, obs = game.reset(now)
+        return key, state, obs, game.action_mask(state)
+
+    @eqx.filter_jit
+    def advance(key, state, joint):
+        key, now = jax.random.split(key)
+        state, result = game.step(now, state, joint)
+        return key, state, result, game.action_mask(state)
 
     class GameEnv(parallel_env):
         metadata = {"name": type(game).__name__.lower(), "render_modes": ["rgb_array"], "is_parallelizable": True}  # noqa: RUF012
@@ -53,10 +63,9 @@ def to_pettingzoo(game: MarkovGame) -> Any:
         def reset(self, seed=None, options=None):
             if seed is not None:
                 self._key = jax.random.key(seed)
-            self._key, key = jax.random.split(self._key)
-            self._state, obs = reset(key)
+            self._key, self._state, obs, mask = begin(self._key)
             self.agents = list(names)
-            return self._split(obs, names), self._infos(names)
+            return self._split(obs, names), self._infos(mask, names)
 
         def step(self, actions):
             acting = list(self.agents)
@@ -66,8 +75,7 @@ def to_pettingzoo(game: MarkovGame) -> Any:
             for i, name in enumerate(names):
                 if name in acting:
                     joint[i] = actions[name]
-            self._key, key = jax.random.split(self._key)
-            self._state, result = step(key, self._state, jnp.asarray(joint))
+            self._key, self._state, result, mask = advance(self._key, self._state, joint)
             reward, terminated = np.asarray(result.reward), np.asarray(result.terminated)
             truncated = bool(result.truncated)
             index = {name: names.index(name) for name in acting}
@@ -77,7 +85,7 @@ def to_pettingzoo(game: MarkovGame) -> Any:
                 {n: float(reward[i]) for n, i in index.items()},
                 {n: bool(terminated[i]) for n, i in index.items()},
                 dict.fromkeys(acting, truncated),
-                self._infos(acting),
+                self._infos(mask, acting),
             )
 
         def render(self):
@@ -90,8 +98,7 @@ def to_pettingzoo(game: MarkovGame) -> Any:
             host = jax.tree.map(np.asarray, obs)
             return {n: jax.tree.map(lambda x, i=names.index(n): np.asarray(x[i]), host) for n in agents}
 
-        def _infos(self, agents):
-            mask = allowed(self._state)
+        def _infos(self, mask, agents):
             if mask is None:
                 return {n: {} for n in agents}
             mask = np.asarray(mask).astype(np.int8)
