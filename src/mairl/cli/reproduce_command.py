@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
             budget: "paper" for the claims, "quick" to see that everything works.
             seeds: default ten, five for Figure 2, three for t3 and trajectories; with the quick budget two, one for
                 exact.
-            algorithms: only these; of "ilola" the learners (exact) or methods (t1).
+            algorithms: only these; of "ilola" the learners (exact) or methods (t1, t2, t3, trajectories).
             games: only these.
             stochastic: demonstrations of the stochastic expert instead of the greedy one.
             json: print one JSON object.
@@ -98,7 +98,7 @@ def _ilola(
 ):
     """Runs the tables of learning from learners, and draws what there is; returns their rows and the lines to print."""
     from mairl.ops.learners import LEARNERS
-    from mairl.reproduce import ilola_ppo, ilola_t1
+    from mairl.reproduce import ilola_ppo, ilola_t1, ilola_trajectories
     from mairl.reproduce.ilola_pictures import write_pictures
     from mairl.reproduce.ilola_tables import BY_DEFAULT, TABLES, Asked
 
@@ -106,7 +106,7 @@ def _ilola(
         raise Unsupported(f"ilola has the tables {', '.join(TABLES)}, not {table}")
     if figure not in (None, 1, 2):
         raise Unsupported(f"ilola has the figures 1 (divergences) and 2 (heat maps), not {figure}")
-    known = list(dict.fromkeys([*LEARNERS, *ilola_t1.METHODS, *ilola_ppo.ROWS]))
+    known = list(dict.fromkeys([*LEARNERS, *ilola_t1.METHODS, *ilola_ppo.ROWS, *ilola_trajectories.METHODS]))
     if unknown := sorted(set(algorithms) - set(known)):
         raise Unsupported(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [table] if table else [] if figure is not None else list(BY_DEFAULT)

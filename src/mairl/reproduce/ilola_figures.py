@@ -24,6 +24,7 @@ from mairl.ops.host_softmax import softmax
 from mairl.ops.learners import ANTICIPATING, LEARNERS
 from mairl.ops.linear_game import LinearGame
 from mairl.reproduce.ilola import LOOK_AHEAD, STEP_SIZE, TEMPERATURE, WEIGHTS, add_rows, where
+from mairl.reproduce.told import told
 
 SNAPSHOTS = (2, 3, 4, 6, 8, 11)
 SAMPLES = (30, 100, 300, 1000, 3000, 10_000)
@@ -76,7 +77,7 @@ def confusion(folder: Path, exact: list[dict[str, Any]], *, seeds: int, samples:
             }
         )
     game = grid_game()
-    for learner in BILINEAR:
+    for learner in told("confusion,", BILINEAR):
         taken: dict[str, int] = dict.fromkeys(BILINEAR, 0)
         for seed in range(seeds):
             counts = _sampled_counts(game, learner, samples, seed)
@@ -107,9 +108,12 @@ def curves(folder: Path, *, seeds: int, command: str = "") -> list[dict[str, Any
     "snapshots": joint policies with errors of `NOISE` in their logits; "samples": actions in every state of eleven
     policies, from which policies are cloned, and rewards found in the telescoped way with λ known.
     """
-    game, rows = grid_game(), []
+    game, plan, rows = grid_game(), [], []
 
     def add(seen: str, method: str, amount: int, solve) -> None:
+        plan.append((seen, method, amount, solve))
+
+    def measure(seen: str, method: str, amount: int, solve) -> None:
         start, angles, failures = time.perf_counter(), [], 0
         for seed in range(seeds):
             try:
@@ -158,6 +162,8 @@ def curves(folder: Path, *, seeds: int, command: str = "") -> list[dict[str, Any
                     **{"method": m, "families": ("lola-taylor",), "look_aheads": (LOOK_AHEAD,), "validation": 0},
                 ),
             )
+    for one in told("curves,", plan, label=lambda one: f"{one[0]} {one[2]}, {one[1]}"):
+        measure(*one)
     add_rows(folder / "curves.json", rows, lambda r: (r["seen"], r["method"], r["amount"]))
     return rows
 
@@ -175,7 +181,7 @@ def cma_comparison(folder: Path, *, seeds: int, command: str = "", quick: bool =
     rows = []
     game = grid_game()
     most = CMA_MOST // 20 if quick else CMA_MOST
-    for family, form in RACES[:1] if quick else RACES:
+    for family, form in told("cma-es,", RACES[:1] if quick else RACES, label=" ".join):
         for target in CMA_TARGETS:
             found = [_race(game, family, form, target, seed, most) for seed in range(seeds)]
             ratios = np.array([one["cma_seconds"] / one["derivative_seconds"] for one in found])

@@ -31,6 +31,7 @@ from mairl.ops.linear_game import LinearGame
 from mairl.ops.rollouts import roll_out
 from mairl.ops.tables import Tables
 from mairl.reproduce.ilola import add_rows, where
+from mairl.reproduce.told import told
 
 LFL_TEMPERATURE = 0.3
 LFL_PUBLISHED = {"optimum": 5.684, "learner_after_1_2_3_steps": [0.727, 1.416, 4.179]}
@@ -122,7 +123,7 @@ def logel_table(folder: Path, *, seeds: int, command: str = "") -> list[dict[str
     Learners whose policies are seen exactly learn without noise; the others from 50 episodes of 20 steps, which the
     observer sees as well: with the policies, or alone.
     """
-    runs = [logel_learning(seed) for seed in range(seeds)]
+    runs = [logel_learning(seed) for seed in told("logel, seed", range(seeds))]
     rows = []
     for seen in LOGEL_SEEN:
         for known in (True, False):

@@ -27,6 +27,7 @@ from mairl.metrics.learning import interquartile_mean, normalised_return, skill
 from mairl.ops.linear_game import LinearGame
 from mairl.ops.tables import Tables
 from mairl.reproduce.ilola import TEMPERATURE, add_rows, where
+from mairl.reproduce.told import told
 
 FITTED, VALIDATION, HELD_OUT = 5, 2, 2
 
@@ -105,7 +106,7 @@ def t1(
     cases = [make_case(reward, seed) for seed in range(seeds)]
     expert, random = yardsticks(reward, seeds)
     rows = []
-    for method in methods or METHODS:
+    for method in told(f"t1, {reward} reward,", methods or METHODS):
         runs = [measure(case, method) for case in cases]
         rows.append(t1_row(method, reward, "exact", runs, expert, random, command))
         grow(folder, reward, rows)

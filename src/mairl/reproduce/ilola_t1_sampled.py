@@ -22,6 +22,7 @@ from mairl.ops.learners.step import next_logits
 from mairl.ops.linear_game import LinearGame
 from mairl.reproduce.ilola import TEMPERATURE
 from mairl.reproduce.ilola_t1 import HELD_OUT, grow, t1_row, yardsticks
+from mairl.reproduce.told import told
 
 EPISODES, STEPS, ITERATIONS = 3000, 1000, 10
 TIES: dict[str, Tie] = {"ma-lfl": "joint", "ma-lfl-state": "state"}
@@ -75,7 +76,10 @@ def t1_sampled(
     chosen = tuple(m for m in methods or TIES if m in TIES)
     if not chosen:
         return []
-    runs = [measure_sampled(reward, seed, chosen, episodes=episodes, steps=steps) for seed in range(seeds)]
+    runs = [
+        measure_sampled(reward, seed, chosen, episodes=episodes, steps=steps)
+        for seed in told(f"t1, {reward} reward, sampled, seed", range(seeds))
+    ]
     expert, random = yardsticks(reward, seeds)
     facts = {"episodes": episodes, "steps": steps, "iterations": ITERATIONS, "published_pearson": PUBLISHED[reward]}
     rows = [

@@ -34,6 +34,7 @@ from mairl.networks.build import NetworkConfig
 from mairl.reproduce.ilola import where
 from mairl.reproduce.ilola_experts import below_chance
 from mairl.reproduce.ilola_ppo import ROWS, grow, measure, true_weights
+from mairl.reproduce.told import told
 
 LEARNER = PPO(
     num_envs=32,
@@ -140,7 +141,8 @@ def t2(
     order, rows = list(ROWS), []
     expert, below = None, None
     for method in sorted(methods or order, key=lambda m: (m != "true-reward", order.index(m))):
-        found = [kept(folder / "runs" / "t2", game, case, method, settings) for case in cases]
+        seeds_told = told(f"t2, {method}, seed", cases, label=lambda case: case.seed)
+        found = [kept(folder / "runs" / "t2", game, case, method, settings) for case in seeds_told]
         runs = [result for result, _ in found]
         policies = trained(LEARNER, game, [p for _, p in found], [1000 + case.seed for case in cases], updates)
         earned = true_returns(game, policies, EPISODES).mean(1)

@@ -36,6 +36,7 @@ from mairl.reproduce.ilola import where
 from mairl.reproduce.ilola_experts import below_published
 from mairl.reproduce.ilola_ppo import ROWS, TRUE, grow, true_weights
 from mairl.reproduce.ilola_t2 import kept, row
+from mairl.reproduce.told import told
 
 SNAPSHOTS, STRETCH = 20, 4
 """Updates that are recorded, and how many of them follow one another; the last of these is not fitted."""
@@ -71,7 +72,10 @@ def t3(
     settings = {"learner": plain(cases[0].ppo), "snapshots": cases[0].record.num_steps, "budget": budget}
     order = list(ROWS)
     chosen = [m for m in order if m in (methods or (*METHODS, TRUE))]
-    found = {m: [kept(runs, world, case, m, settings) for case in cases] for m in chosen}
+    found = {
+        m: [kept(runs, world, case, m, settings) for case in told(f"t3, {m}, seed", cases, label=lambda c: c.seed)]
+        for m in chosen
+    }
     experts = [_played(world, last(case.record.after), case.seed, workers) for case in cases]
     random = _played(world, UniformPolicy(world.num_agents, world.action_space), 0, workers)
     expert = interquartile_mean(np.array([e[0] for e in experts]))[0]

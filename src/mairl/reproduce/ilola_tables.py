@@ -85,7 +85,10 @@ def _t3(asked: Asked) -> Rows:
 
 def _trajectories(asked: Asked) -> Rows:
     samples = ilola_trajectories.SAMPLES[:1] if asked.quick else ilola_trajectories.SAMPLES
-    rows = ilola_trajectories.trajectories(asked.out, seeds=asked.count(3), samples=samples, command=asked.command)
+    methods = tuple(a for a in asked.only if a in ilola_trajectories.METHODS) or ilola_trajectories.METHODS
+    rows = ilola_trajectories.trajectories(
+        asked.out, seeds=asked.count(3), samples=samples, methods=methods, command=asked.command
+    )
     return {"trajectories": rows}, ilola_trajectories.trajectories_markdown(rows)
 
 

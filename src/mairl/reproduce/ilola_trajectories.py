@@ -26,6 +26,7 @@ from mairl.metrics.intervals import mean_interval
 from mairl.ops.host_softmax import softmax
 from mairl.ops.linear_game import LinearGame
 from mairl.reproduce.ilola import WEIGHTS, add_rows, where
+from mairl.reproduce.told import told
 
 SAMPLES = (30, 300, 3000)
 STEP_SIZE, LOOK_AHEAD, TRANSITIONS = 0.25, 10.0, 10
@@ -93,18 +94,24 @@ def trajectory_row(method: Method, seen: str, samples: int, seeds: int, command:
     }
 
 
-def trajectories(folder: Path, *, seeds: int, samples: tuple[int, ...] = SAMPLES, command: str = "") -> list[dict]:
+def trajectories(
+    folder: Path,
+    *,
+    seeds: int,
+    samples: tuple[int, ...] = SAMPLES,
+    methods: tuple[str, ...] = METHODS,
+    command: str = "",
+) -> list[dict]:
     """Grows `trajectories.json`, one row a way and amount of data, written as soon as it is known."""
 
     def place(row):
         return SEEN.index(row["seen"]), METHODS.index(row["method"]), row["samples_per_state"]
 
     rows = []
-    for seen in SEEN:
-        for method in METHODS:
-            for count in samples:
-                rows.append(trajectory_row(method, seen, count, seeds, command))
-                add_rows(folder / "trajectories.json", rows, place)
+    asked = [(seen, method, count) for seen in SEEN for method in METHODS if method in methods for count in samples]
+    for seen, method, count in told("trajectories,", asked, label=lambda one: "{}, {}, {} a state".format(*one)):
+        rows.append(trajectory_row(method, seen, count, seeds, command))
+        add_rows(folder / "trajectories.json", rows, place)
     return rows
 
 
