@@ -108,7 +108,9 @@ def trajectories(
         return SEEN.index(row["seen"]), METHODS.index(row["method"]), row["samples_per_state"]
 
     rows = []
-    asked = [(seen, method, count) for seen in SEEN for method in METHODS if method in methods for count in samples]
+    asked: list[tuple[str, Method, int]] = [
+        (seen, method, count) for seen in SEEN for method in METHODS if method in methods for count in samples
+    ]
     for seen, method, count in told("trajectories,", asked, label=lambda one: "{}, {}, {} a state".format(*one)):
         rows.append(trajectory_row(method, seen, count, seeds, command))
         add_rows(folder / "trajectories.json", rows, place)
