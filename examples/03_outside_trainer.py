@@ -23,15 +23,20 @@ from mairl.metrics.intervals import mean_interval
 try:
     import stable_baselines3  # pyright: ignore[reportMissingImports]
     from stable_baselines3 import PPO  # pyright: ignore[reportMissingImports]
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # pyright: ignore[reportMissingImports]
 except ImportError:
     sys.exit("stable-baselines3 is needed to train outside of mairl: pip install stable-baselines3")
 
 AGENT = 0
 
 
-def train(env, steps, seed):
-    """SB3's PPO with its own defaults but for rollouts of whole episodes and a small entropy bonus."""
-    model = PPO("MlpPolicy", env, seed=seed, n_steps=1800, batch_size=180, ent_coef=0.01, device="cpu")
+def train(env, steps, seed, discount):
+    """SB3's PPO with its own defaults but for rollouts of whole episodes, a small entropy bonus, and rewards of one scale:
+    that of a recovered reward is its own, and PPO's steps depend on it."""
+    scaled = VecNormalize(DummyVecEnv([lambda: env]), norm_obs=False)
+    model = PPO(
+        "MlpPolicy", scaled, gamma=discount, seed=seed, n_steps=1800, batch_size=180, ent_coef=0.01, device="cpu"
+    )
     return model.learn(steps)
 
 
