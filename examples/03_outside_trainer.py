@@ -31,8 +31,11 @@ AGENT = 0
 
 
 def train(env, steps, seed, discount):
-    """SB3's PPO with its own defaults but for rollouts of whole episodes, a small entropy bonus, and rewards of one scale:
-    that of a recovered reward is its own, and PPO's steps depend on it."""
+    """SB3's PPO with its own defaults but for rollouts of whole episodes and a small entropy bonus.
+
+    A recovered reward has a scale of its own, on which PPO's steps would depend, and is shaped by values under the
+    discount that it was learned with.
+    """
     scaled = VecNormalize(DummyVecEnv([lambda: env]), norm_obs=False)
     model = PPO(
         "MlpPolicy", scaled, gamma=discount, seed=seed, n_steps=1800, batch_size=180, ent_coef=0.01, device="cpu"
@@ -65,7 +68,7 @@ def main(options):
         one = mairl.Learned.load(options.out, seed=seed)
         paid = {"recovered": reward_wrapper(mairl.to_gymnasium(game, AGENT, expert), one), "true": plain}
         for name, env in paid.items():
-            model = train(env, options.steps, seed)
+            model = train(env, options.steps, seed, learner.discount)
             found[name].append(true_return(plain, lambda o, m=model: int(m.predict(o)[0]), 100, seed))
             print(f"seed {seed}: PPO paid the {name} reward has a true return of {found[name][-1]:.2f}", flush=True)
     returns = {
@@ -85,6 +88,7 @@ def main(options):
             "agent": AGENT,
             "partner": "the shipped expert",
             "reward_from": {"algorithm": "mamql", "env_steps": budget, "demonstrations": demos.num_steps},
+            "discount": learner.discount,
             "env_steps": options.steps,
             "seeds": options.seeds,
             "true_return_of_the_agent": returns,
