@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,6 +60,7 @@ def main(options):
     began = time.perf_counter()
     game, expert = mairl.make_game("gems"), mairl.load_expert("gems").policy
     demos = mairl.record(game, expert, mairl.key(0), num_steps=5_000)
+    learner: Any  # One with a discount.
     learner, budget = mairl.learner_recipe("mamql", "gems", budget=options.learn)
     learned = mairl.fit(learner, game, demos, budget=budget, seeds=options.seeds, episodes=0, progress=True).learned
     learned.save(options.out)

@@ -96,7 +96,11 @@ def test_transfer_is_told_and_keeps_its_result(demos, tmp_path, capsys):
     fit(AIRL(), make_game(NAME), store.load(demos), budget=8, evaluations=1, episodes=0, out=run)
     told = f"{NAME}:horizon=6"
     main(["transfer", str(run), "--game", told, "--budget", "8", "--episodes", "4", "--json"])
-    assert json.loads(capsys.readouterr().out)["game"] == told
+    found = json.loads(capsys.readouterr().out)
+    assert found["game"] == told
+    assert found["discount"] == AIRL().ppo.discount
+    # Each by the recovered reward: what fresh agents earn, and what the learned policy does.
+    assert len(found["recovered_return_per_seed"]) == len(found["recovered_return_of_the_learned_policies"]) == 1
     assert json.loads((run / f"transfer-{NAME}_horizon=6.json").read_text())["game"] == told
     assert "cannot act in gems" in fails(capsys, "transfer", run, "--game", "gems", "--budget", "8")
 

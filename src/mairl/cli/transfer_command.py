@@ -7,12 +7,15 @@ import json as jsonlib
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from mairl.cli.output import emit, finite, with_interval
 from mairl.core.errors import InvalidData, InvalidGame, Unsupported
+
+DEVIATION = 0.3
+"""Of what PPO is paid a step: returns are then numbers around 1, which its critics and steps are made for."""
 
 
 def transfer(
@@ -26,8 +29,12 @@ def transfer(
 ) -> None:
     """Trains fresh agents on a run's recovered reward only, and measures them by the true one.
 
-    Each seed's reward trains agents of its own by PPO, with the settings of the game's expert. For scale, the same
-    training on the true reward and random play are measured beside them. Writes `transfer-GAME.json` into the run.
+    Each seed's reward trains agents of its own by PPO, with the settings of the game's expert but for two: payments are
+    scaled by how much they vary in random play, as a recovered reward has a scale of its own, and the discount is the
+    learner's, under whose values the reward may be shaped. For scale, training on the true reward and random play are
+    measured beside them; and what the fresh agents and the learned policies earn of the recovered reward: fresh agents
+    that earn as much of it and little of the true one were misled by the reward, not by their training. Writes
+    `transfer-GAME.json` into the run.
 
     Args:
         run: a RUN.
@@ -70,24 +77,34 @@ def transfer(
     recipe = recipe_for(name)
     steps = recipe.budget if budget is None else budget
     collection = recipe.algorithm.collection(real)
-    algorithm = dataclasses.replace(recipe.algorithm, anneal_updates=max(1, steps // collection.size))
-    play = eqx.filter_jit(play_episodes)
+    algorithm: Any = dataclasses.replace(recipe.algorithm, anneal_updates=max(1, steps // collection.size))
+    config = facts.get("algorithm", {}).get("config", {})
+    # Of adversarial learners it is their PPO's.
+    discount = {"discount": algorithm.discount, **(config.get("ppo") or {}), **config}["discount"]
+    play, at_random = eqx.filter_jit(play_episodes), UniformPolicy(real.num_agents, real.action_space)
 
-    def measured(policy, seed: int) -> float:
-        return float(np.mean(np.asarray(play(real, policy, jax.random.key(seed), episodes).returns)))
+    def measured(world, policy, seed: int) -> float:
+        return float(np.mean(np.asarray(play(world, policy, jax.random.key(seed), episodes).returns)))
 
-    def trained(world, seeds) -> list[float]:
+    def trained(learner, world, seeds) -> list:
         result = fit(
-            algorithm, world, budget=steps, seeds=seeds, evaluations=4, episodes=0, select="last", progress=not json
+            learner, world, budget=steps, seeds=seeds, evaluations=4, episodes=0, select="last", progress=not json
         )
-        return [measured(result.one(i).policy, 500 + i) for i in range(len(seeds))]
+        return [result.one(i).policy for i in range(len(seeds))]
 
     count = len(facts["seeds"])
-    on_recovered = []
+    on_recovered, paid, paid_to_learned = [], [], []
     for i in range(count):
-        on_recovered += trained(RewardedGame(real, one_of(payment, i)), [i])
-    on_true = trained(real, list(range(min(count, 2))))
-    random = measured(UniformPolicy(real.num_agents, real.action_space), 400)
+        world = RewardedGame(real, one_of(payment, i))
+        played = play(world, at_random, jax.random.key(401), episodes).steps
+        spread = float(np.std(np.asarray(played.reward)[np.asarray(played.mask)]))
+        scaled = dataclasses.replace(algorithm, discount=discount, reward_scale=DEVIATION / spread if spread else 1.0)
+        (policy,) = trained(scaled, world, [i])
+        on_recovered.append(measured(real, policy, 500 + i))
+        paid.append(measured(world, policy, 600 + i))
+        paid_to_learned.append(measured(world, one_of(learned.policy, i), 700 + i))
+    on_true = [measured(real, p, 500 + i) for i, p in enumerate(trained(algorithm, real, list(range(min(count, 2)))))]
+    random = measured(real, at_random, 400)
     mean, interval = mean_interval(np.array(on_recovered))
     best = float(np.mean(on_true))
     facts_out = {
@@ -102,12 +119,16 @@ def transfer(
         "trained_on_true_reward": best,
         "random": random,
         "normalised": (mean - random) / (best - random) if best != random else None,
+        "discount": discount,
+        "recovered_return_per_seed": paid,
+        "recovered_return_of_the_learned_policies": paid_to_learned,
     }
     path.write_text(jsonlib.dumps(finite(facts_out), indent=1))
     lines = [
         f"fresh agents trained on the {kind.replace('_', ' ')} of {run}, in {name}:",
         f"  true return, mean per agent: {with_interval(mean, interval)}",
         f"  trained on the true reward: {best:.2f}; random play: {random:.2f}",
+        f"  of the recovered reward they earn {np.mean(paid):.4g}, the learned policies {np.mean(paid_to_learned):.4g}",
     ]
     emit(facts_out, json, lines)
 
