@@ -98,6 +98,9 @@ def test_the_family_is_chosen_by_held_out_likelihood(case):
     counts = drawn(history, 1_000_000)
     found = from_counts(game, counts, method="telescoped", families=("naive", "lola-taylor"), validation=3)
     assert found.family == "lola-taylor"
+    # In nats an action of the last three snapshots: those of the learners themselves, but for the errors of the fit.
+    least = -value_of(counts[-3:], history.logits()[-3:]) / counts[-3:].sum()
+    assert found.held_out == pytest.approx(least, abs=1e-4)
     # And it can fail: learners without look-ahead are not taken for others.
     naive = exact_learning(game, "naive", weights, 0.0, transitions=8, seed=2)
     plain = from_counts(game, drawn(naive, 1_000_000), method="telescoped", families=("naive",), validation=3)

@@ -44,7 +44,7 @@ def test_the_best_plan_earns_what_it_says(kitchen):
     assert soups == best[0, kitchen.start] > 0
 
 
-@pytest.mark.parametrize(("cook_time", "first"), [(20, 33), (5, 18)])
+@pytest.mark.parametrize(("cook_time", "first"), [(20, 33), (10, 23), (5, 18)])
 def test_the_first_soup_comes_as_early_as_known(cook_time, first):
     """Steps found by an independent breadth-first search."""
     short = explore(Overcooked(cook_time=cook_time, horizon=first))
