@@ -103,6 +103,28 @@ def test_transfer_is_told_and_keeps_its_result(demos, tmp_path, capsys):
     assert len(found["recovered_return_per_seed"]) == len(found["recovered_return_of_the_learned_policies"]) == 1
     assert json.loads((run / f"transfer-{NAME}_horizon=6.json").read_text())["game"] == told
     assert "cannot act in gems" in fails(capsys, "transfer", run, "--game", "gems", "--budget", "8")
+    assert "1 with 1 seeds" in fails(capsys, "transfer", run, "--game", told, "--budget", "8", "--caution", "1")
+
+
+def test_a_cautious_transfer_is_a_result_of_its_own(demos, tmp_path, capsys):
+    run = tmp_path / "run"
+    facts = {"game": NAME}
+    fit(
+        AIRL(),
+        make_game(NAME),
+        store.load(demos),
+        budget=8,
+        seeds=2,
+        evaluations=1,
+        episodes=0,
+        out=run,
+        describe=facts,
+    )
+    main(["transfer", str(run), "--budget", "8", "--episodes", "4", "--caution", "0.5", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["caution"], found["seeds"], len(found["per_seed"])) == (0.5, 2, 2)
+    assert json.loads((run / f"transfer-{NAME},caution=0.5.json").read_text()) == found
+    assert "it is a number from 0" in fails(capsys, "transfer", run, "--caution=-1")
 
 
 def test_results_have_names_that_files_can_have(tmp_path):

@@ -2,12 +2,21 @@
 
 import json
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mairl.algorithms.run_folder import write_rows
 from mairl.cli import main
-from mairl.reproduce import mamql
+from mairl.core.learned import Learned
+from mairl.core.policy import UniformPolicy
+from mairl.games import make_game
+from mairl.metrics.transfer import Transfer
+from mairl.networks.build import NetworkConfig, per_agent_network
+from mairl.networks.rewards import ActionReward
+from mairl.reproduce import mamql, mamql_transfer
 from mairl.reproduce.mamql import FIGURE2_KEYS, markdown, merge_rows
 from mairl.reproduce.mamql_curves import curves, ratios, write_curves
 
@@ -113,3 +122,36 @@ def test_progress_is_not_on_standard_output(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("bc on coordination: ")
+
+
+def test_the_transfer_table_grows_and_keeps_what_it_has(tmp_path, monkeypatch, capsys):
+    game = make_game("gems")
+    net = per_agent_network(game, 5, NetworkConfig(kind="mlp", width=4, depth=1), jax.random.key(0))
+    reward = ActionReward(net, jnp.ones(2))
+    stacked = jax.tree.map(lambda x: jnp.stack([x, 2 * x]) if eqx.is_array(x) else x, reward)
+    run = tmp_path / "run"
+    Learned(UniformPolicy(2, game.action_space), stacked).save(run / "learned")
+    (run / "run.json").write_text(json.dumps({"algorithm": {"config": {"discount": 0.9}}}))
+    asked = []
+
+    def fake(game, payments, policies, learner, *, discount, **_):
+        asked.append([type(p).__name__ for p in payments])
+        assert discount == 0.9
+        return Transfer([8.0, 9.0], [1.0, 1.0], [2.0, 2.0])
+
+    monkeypatch.setattr(mamql_transfer, "run_job", lambda *_, **__: run)
+    monkeypatch.setattr(mamql_transfer, "transfer", fake)
+    monkeypatch.setattr(mamql_transfer, "yardsticks", lambda *_, **__: (16.5, 0.5))
+    arguments = ["reproduce", "mamql", "--table", "transfer", "-o", str(tmp_path), "--games", "gems", "--seeds", "2"]
+    for algorithms in (["mamql"], ["mamql", "ma-airl"]):
+        main([*arguments, "--algorithms", *algorithms, "--json"])
+    rows = json.loads((tmp_path / "transfer.json").read_text())
+    rows = sorted(rows, key=lambda r: r["algorithm"] == "ma-airl")
+    # The second command makes the rows of the second algorithm only.
+    assert asked == [["ActionReward"] * 2, ["CautiousReward"] * 2] * 2
+    assert [(r["algorithm"], r["caution"], r["normalised"]) for r in rows] == [
+        (name, caution, 0.5) for name in ("mamql", "ma-airl") for caution in (None, 1.0)
+    ]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--algorithms", "bc"])
+    assert "there is no bc in the tables" in " ".join(capsys.readouterr().err.split())

@@ -34,7 +34,8 @@ def main(argv: list[str]) -> None:
         Args:
             paper: "mamql", or "ilola": learning from learners.
             out: folder of results; runs and recordings are kept in it.
-            table: of "mamql" 1 (with Table II's convergence in the same rows); of "ilola" one of
+            table: of "mamql" 1 (with Table II's convergence in the same rows), or transfer (fresh agents trained on
+                the rewards of Table I's runs, only when asked for: it takes hours); of "ilola" one of
                 `mairl.reproduce.ilola_tables.TABLES`: exact (every learner inverted with every family), t1 (soft policy
                 improvers), t2 (PPO learners in Simple Spread), t3 (in MultiWalker), trajectories, lfl, logel,
                 confusion, curves, cma-es; default: everything but t3, which takes hours.
@@ -55,16 +56,20 @@ def main(argv: list[str]) -> None:
             result, lines = _ilola(out, table, figure, seeds, budget, algorithms, command)
             emit(result, json, lines)
             return
-        if table not in (None, "1", "2"):
-            raise Unsupported(f"mamql has the tables 1 and 2, not {table}: ask for ilola, or for another table")
+        if table not in (None, "1", "2", "transfer"):
+            raise Unsupported(
+                f"mamql has the tables 1, 2 and transfer, not {table}: ask for ilola, or for another table"
+            )
         if figure not in (None, 2, 3, 4):
             raise Unsupported(f"mamql has the figures 2, 3 and 4, not {figure}")
-        if stochastic and figure is not None:
-            raise Unsupported("figures are of the greedy expert: --stochastic is for --table 1")
+        if stochastic and (figure is not None or table == "transfer"):
+            raise Unsupported("figures and transfer are of the greedy expert: --stochastic is for --table 1")
         from mairl.reproduce import mamql
         from mairl.reproduce.mamql_curves import write_curves
 
-        for asked, known in ((algorithms, mamql.ALGORITHMS), (games, mamql.GAMES)):
+        # Cloning recovers no reward.
+        learners = tuple(a for a in mamql.ALGORITHMS if table != "transfer" or a != "bc")
+        for asked, known in ((algorithms, learners), (games, mamql.GAMES)):
             if unknown := sorted(set(asked) - set(known)):
                 raise Unsupported(f"there is no {', '.join(unknown)} in the tables; there are {', '.join(known)}")
         chosen = {"algorithms": algorithms} if algorithms else {}
@@ -75,6 +80,12 @@ def main(argv: list[str]) -> None:
             rows = mamql.table1(out, budget_name=budget, seeds=count, stochastic=stochastic, command=command, **chosen)
             result["table1"] = rows
             lines += mamql.markdown(rows)
+        if table == "transfer":
+            from mairl.reproduce import mamql_transfer
+
+            rows = mamql_transfer.transfer_table(out, budget_name=budget, seeds=count, command=command, **chosen)
+            result["transfer"] = rows
+            lines += mamql_transfer.markdown(rows)
         if figure == 2 or (table is None and figure is None and not stochastic):
             count = seeds if seeds is not None else (2 if budget == "quick" else 5)
             result["figure2"] = mamql.figure2(out, budget_name=budget, seeds=count, command=command, **chosen)

@@ -118,6 +118,49 @@ class InducedReward(Reward):
         return self.joint.scale * take_action(table, actions)
 
 
+class ScaledReward(Reward):
+    """A reward in other units."""
+
+    uses_next: ClassVar[bool] = True
+    uses_others: ClassVar[bool] = True
+    reward: Reward
+    scale: Float[Array, ""]
+
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
+        """See `Reward`."""
+        return self.scale * self.reward(obs, actions, next_obs, terminated, action_mask, next_action_mask)
+
+
+class CautiousReward(Reward):
+    """Mean of several recovered rewards less `caution` times their standard deviation: where they disagree, nothing
+    that was recorded decides, and pay is low.
+
+    Attributes:
+        members: rewards stacked on the first axis.
+        scales: `[member]`, of each: recovered rewards have units of their own.
+        caution: how many standard deviations are taken off; 0 is the mean.
+    """
+
+    uses_next: ClassVar[bool] = True
+    uses_others: ClassVar[bool] = True
+    members: Reward
+    scales: Float[Array, " member"]
+    caution: Float[Array, ""]
+
+    def __call__(
+        self, obs, actions, next_obs, terminated, action_mask=None, next_action_mask=None
+    ) -> Float[Array, " agent"]:
+        """See `Reward`."""
+
+        def one(member, scale):
+            return scale * member(obs, actions, next_obs, terminated, action_mask, next_action_mask)
+
+        each = eqx.filter_vmap(one)(self.members, self.scales)
+        return jnp.mean(each, axis=0) - self.caution * jnp.std(each, axis=0)
+
+
 def marginal_over_others(
     table: Float[Array, "agent joint"], policy: Float[Array, "agent action"]
 ) -> Float[Array, "agent action"]:

@@ -375,7 +375,7 @@ def merge_rows(path: Path, rows: list[dict[str, Any]], keys: tuple[str, ...] = (
     """
 
     def place(row):
-        return tuple(ORDER[k].index(row[k]) if k in ORDER else row[k] for k in keys)
+        return tuple(ORDER[k].index(row[k]) if k in ORDER else (row[k] is not None, row[k]) for k in keys)
 
     known = json.loads(path.read_text()) if path.exists() else []
     new = {place(row) for row in rows}
