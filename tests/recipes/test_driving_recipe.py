@@ -12,7 +12,7 @@ from mairl.driving.world import drivable
 from mairl.networks.build import Flat, make_network
 from mairl.networks.set_encoder import SetEncoder
 from mairl.recipes import driving
-from mairl.recipes.driving import NETWORK, NETWORKS, DrivingRecipe, driving_game
+from mairl.recipes.driving import NETWORK, NETWORKS, DrivingRecipe, driven, driving_game
 from mairl.scenarios import store
 from mairl.scenarios.generate import generate
 
@@ -58,3 +58,13 @@ def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(t
     again = json.loads((tmp_path / "out" / "experts.json").read_text())
     for old, new in zip(rows, again, strict=True):
         assert {k: v for k, v in old.items() if k != "date"} == {k: v for k, v in new.items() if k != "date"}
+
+
+def test_full_worlds_take_fewer_steps_for_as_many_vehicles_steps():
+    game, _, _ = driving_game("generated", 2, 0, 4, 4)
+    recipe = DrivingRecipe(lessons=1000, steps=500)
+    assert recipe.amounts(game) == (1000, 500)
+    vehicles = driven(game)
+    assert vehicles > 1
+    lessons, steps = dataclasses.replace(recipe, full=vehicles / 4).amounts(game)
+    assert (lessons, steps) == (250, 125)

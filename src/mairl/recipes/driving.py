@@ -53,10 +53,12 @@ class DrivingRecipe:
 
     Attributes:
         teaching: the learner of the first stage; its rate falls over `lessons`.
-        lessons: of the first stage, environment steps (of all vehicles of a world at once).
+        lessons: of the first stage, environment steps (of all vehicles of a world at once); as all numbers of steps
+            for worlds of `full` driven vehicles or fewer: of fuller ones as many fewer make as many vehicles' steps.
         warm_up: PPO iterations in which the critic learns what the taught policy earns; the policy is then put back.
         driving: the learner of the second stage.
         steps: of PPO, environment steps.
+        full: driven vehicles a world, mean over worlds.
     """
 
     teaching: DAgger = DAgger(
@@ -81,12 +83,23 @@ class DrivingRecipe:
         network=NETWORK,
     )
     steps: int = 200_000
+    full: float = 13.0
+
+    def amounts(self, game: Driving) -> tuple[int, int]:
+        """Lessons and steps for the worlds of a game."""
+        share = min(1.0, self.full / max(1.0, driven(game)))
+        return round(share * self.lessons), round(share * self.steps)
 
     def with_network(self, network: NetworkConfig) -> DrivingRecipe:
         """The same with another network."""
         copying = dataclasses.replace(self.teaching.copying, network=network)
         teaching = dataclasses.replace(self.teaching, copying=copying)
         return dataclasses.replace(self, teaching=teaching, driving=dataclasses.replace(self.driving, network=network))
+
+
+def driven(game: Driving) -> float:
+    """Vehicles that are driven in a world, mean over worlds."""
+    return float(jnp.mean(jnp.sum(game.worlds.driven, axis=1)))
 
 
 def train_driver(
@@ -104,15 +117,16 @@ def train_driver(
     """An expert for all vehicles of a game.
 
     Args:
-        lessons, steps: of both stages, if not the recipe's. 0 steps: the first stage only.
+        lessons, steps: of both stages, if not the recipe's (`DrivingRecipe.amounts`). 0 steps: the first stage only.
         out: folder of both stages' runs, so that they can be resumed.
         resume: go on from what `out` has.
         apart: "games" lets all devices share the games of the PPO stage; see `fit`.
     """
     if out is not None and (out / PPO_RUN).exists():
         raise InvalidData(f"{out / PPO_RUN} exists: choose another folder, or remove it")
-    lessons = recipe.lessons if lessons is None else lessons
-    steps = recipe.steps if steps is None else steps
+    usual_lessons, usual_steps = recipe.amounts(game)
+    lessons = usual_lessons if lessons is None else lessons
+    steps = usual_steps if steps is None else steps
     common: dict[str, Any] = {"seeds": [seed], "select": "last", "episodes": 0, "apart": apart, "progress": progress}
     taught = _taught(game, recipe.teaching, lessons, out, resume, common)
     if not steps:
@@ -196,10 +210,10 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the expert; experts.json grows there")
     parser.add_argument("--data", default="generated", help="a STORE of scenarios; default: made-up ones")
     parser.add_argument("--count", type=int, default=64, help="worlds to train in; 0: all of a STORE")
-    parser.add_argument("--agents", type=int, default=16, help="places for driven vehicles")
+    parser.add_argument("--agents", type=int, default=16, help="places for driven vehicles; 0: for all")
     parser.add_argument("--others", type=int, default=16, help="places for what replays its log")
-    parser.add_argument("--lessons", type=int, default=DrivingRecipe().lessons, help="steps of the first stage")
-    parser.add_argument("--steps", type=int, default=DrivingRecipe().steps, help="steps of PPO")
+    parser.add_argument("--lessons", type=int, help="steps of the first stage; default: by vehicles a world")
+    parser.add_argument("--steps", type=int, help="steps of PPO; default: by vehicles a world")
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp", help="sets: what is seen, as sets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--apart", choices=("seeds", "games"), default="seeds", help="games: all devices share them")
@@ -208,6 +222,9 @@ def main() -> None:
     options = parser.parse_args()
     start = time.perf_counter()
     game, excluded, name = driving_game(options.data, options.count, options.seed, options.agents, options.others)
+    usual_lessons, usual_steps = DrivingRecipe().amounts(game)
+    options.lessons = usual_lessons if options.lessons is None else options.lessons
+    options.steps = usual_steps if options.steps is None else options.steps
     made_up = options.data == "generated"
     path, expert = options.out / "experts.json", options.out / f"expert-{name}"
     rows = json.loads(path.read_text()) if path.exists() else []
@@ -237,7 +254,7 @@ def main() -> None:
     )
     facts = {"command": command, **provenance()}
     # Vehicles' steps: places without a vehicle are not counted.
-    steps = round((options.lessons + options.steps) * float(jnp.mean(jnp.sum(game.worlds.driven, axis=1))))
+    steps = round((options.lessons + options.steps) * driven(game))
     shared = {"excluded_agents": excluded, "num_worlds": len(game.worlds), **facts}
     made = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
     # And worlds that it has not seen; or those of the STORE with everybody driven who goes somewhere.
