@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         (["ilola", "--games", "gems"], "name their games"),
         (["ilola", "--table", "confusion"], "run mairl reproduce ilola --table exact first"),
         (["ilola", "--table", "t1", "--algorithms", "bc"], "there is no bc; there are naive, "),
-        (["mamql", "--table", "exact"], "mamql has the tables 1 and 2, not exact"),
+        (["mamql", "--table", "exact"], "mamql has the tables 1, 2 and transfer, not exact"),
         (["ilola", "--figure", "9"], "ilola has the figures 1 .* and 2 .*, not 9"),
     ):
         with pytest.raises(Unsupported, match=says):
