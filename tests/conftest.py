@@ -2,7 +2,8 @@
 
 Most of a run's time is XLA's, and most of that goes into the speed of programs that run for milliseconds. Without
 LLVM's optimisation (it compiles the same optimised HLO) the whole takes about half as long as with its second
-level, and XLA's older way to write loops compiles faster too (a flag of jaxlib 0.10: others may not know it). The
+level. XLA's older way to write loops compiles faster too, and so does a program that is not cut into parts for several
+threads, as every core has a worker of its own (flags of jaxlib 0.10: others may not know them). The
 cache is for programs that several tests, or a test and the processes that it starts, compile alike. It lives as long as
 the run, and each worker of pytest-xdist has its own, because JAX writes into it without a lock. Set either variable to
 choose for yourself, such as a cache that is kept.
@@ -20,6 +21,7 @@ from importlib.metadata import version
 import pytest
 
 LEVEL, FUSED = "--xla_backend_optimization_level", "--xla_cpu_use_fusion_emitters"
+PARTS = "--xla_cpu_parallel_codegen_split_count"
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -28,8 +30,9 @@ def pytest_configure(config):
     flags = os.environ.get("XLA_FLAGS", "")
     if LEVEL not in flags:
         flags += f" {LEVEL}=0"
-    if FUSED not in flags and version("jaxlib").startswith("0.10."):
-        flags += f" {FUSED}=false"
+    for flag, value in ((FUSED, "false"), (PARTS, "1")):
+        if flag not in flags and version("jaxlib").startswith("0.10."):
+            flags += f" {flag}={value}"
     os.environ["XLA_FLAGS"] = flags.strip()
     works = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if works and CACHE not in os.environ:

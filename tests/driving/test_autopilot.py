@@ -63,24 +63,31 @@ def straight(worlds, begins, speeds, turn=0.0):
 
 def rolled(game, action_of, steps, world=0):
     """Scenes `[time]` before each step and after the last, and the steps."""
+    return jax.tree.map(np.asarray, run(game, action_of, steps, jnp.asarray(world)))
 
-    @eqx.filter_jit
-    def run(game):
-        def tick(state, time):
-            after, step = game.step(jax.random.key(0), state, action_of(game, state, time))
-            # Without observations, which nobody looks at here.
-            return after, (scene_of(game.worlds, state), after, dataclasses.replace(step, obs=None))
 
-        state, _ = game.reset_to(world)
-        _, (scenes, states, step) = jax.lax.scan(tick, state, jnp.arange(steps))
-        return scenes, states, step
+@eqx.filter_jit
+def run(game, action_of, steps, world):
+    def tick(state, time):
+        after, step = game.step(jax.random.key(0), state, action_of(game, state, time))
+        # Without observations, which nobody looks at here.
+        return after, (scene_of(game.worlds, state), after, dataclasses.replace(step, obs=None))
 
-    return jax.tree.map(np.asarray, run(game))
+    state, _ = game.reset_to(world)
+    _, (scenes, states, step) = jax.lax.scan(tick, state, jnp.arange(steps))
+    return scenes, states, step
 
 
 def accelerating(metres):
     """Actions of `Bicycle`: straight on, with this acceleration."""
     return lambda game, state, time: jnp.full((game.num_agents, 2), 0.0).at[:, 0].set(metres(time) / 6.0)
+
+
+COASTING = accelerating(lambda time: 0.0)
+
+
+def follow(game, state, time):
+    return following_actions(game, state)
 
 
 def test_idm_is_the_published_formula():
@@ -97,7 +104,7 @@ def test_the_gap_behind_a_steady_leader_is_idms_equilibrium(worlds, turn):
     """s = (s₀ + v T) / √(1 - (v / v₀)⁴)."""
     road = straight(worlds, [40.0, 0.0], [8.0, 12.0], turn)
     game = Driving(road, Bicycle(), sight=SIGHT, traffic="idm")
-    scenes, _, _ = rolled(game, accelerating(lambda time: 0.0 * time), 290)
+    scenes, _, _ = rolled(game, COASTING, 300)
     gap = np.hypot(scenes.x[-1, 0] - scenes.x[-1, 1], scenes.y[-1, 0] - scenes.y[-1, 1]) - LENGTH
     assert scenes.speed[-1, 1] == pytest.approx(8.0, abs=0.05)
     assert gap == pytest.approx((2.0 + 8.0 * 1.5) / np.sqrt(1 - (8 / 12) ** 4), abs=0.3)
@@ -106,7 +113,7 @@ def test_the_gap_behind_a_steady_leader_is_idms_equilibrium(worlds, turn):
 def test_a_free_road_is_driven_at_the_wanted_speed(worlds):
     road = straight(worlds, [1000.0, 0.0], [1.0, 12.0])
     game = Driving(road, Bicycle(), sight=SIGHT, traffic="idm")
-    scenes, _, _ = rolled(game, accelerating(lambda time: 0.0 * time), 100)
+    scenes, _, _ = rolled(game, COASTING, 100)
     np.testing.assert_allclose(scenes.speed[:, 1], 12.0, atol=1e-3)
     np.testing.assert_allclose(scenes.x[:, 1], 1.2 * np.arange(100), atol=1e-2)
 
@@ -133,7 +140,7 @@ def test_a_red_light_is_waited_for(worlds):
     line = jnp.array([60.0, 0.0, 1.0, 0.0, 2.0])[None, :, None]
     red = jnp.arange(STEPS)[None, :, None] < 150
     road = dataclasses.replace(road, stop=line, red=red)
-    scenes, _, _ = rolled(Driving(road, Bicycle(), sight=SIGHT, traffic="idm"), accelerating(lambda t: 0.0 * t), 290)
+    scenes, _, _ = rolled(Driving(road, Bicycle(), sight=SIGHT, traffic="idm"), COASTING, 300)
     front = scenes.x[:, 1] + LENGTH / 2
     assert front[:150].max() < 60.0
     assert front[149] > 55.0
@@ -150,7 +157,7 @@ def test_whoever_stands_in_the_log_at_its_end_stands_there_and_others_leave(worl
     log[0, :, vx, 1] = np.where(np.arange(STEPS) > 100, 10 - t, 10.0)
     log[0, 51:, :, 2] = 0.0
     road = dataclasses.replace(road, log=jnp.asarray(log))
-    scenes, _, _ = rolled(Driving(road, Bicycle(), sight=SIGHT, traffic="idm"), accelerating(lambda t: 0.0 * t), 300)
+    scenes, _, _ = rolled(Driving(road, Bicycle(), sight=SIGHT, traffic="idm"), COASTING, 300)
     assert scenes.present[:, 1].all()
     assert scenes.x[-1, 1] == pytest.approx(150.0, abs=3.0)
     assert scenes.speed[-1, 1] < 1.0
@@ -171,7 +178,7 @@ def test_whoever_would_enter_into_somebody_waits(worlds):
     assert scenes.x[25, 0] == pytest.approx(10.0, abs=1.0)
     assert not scenes.present[:, 1].any()
     assert not step.info["collision"].any()
-    on, _, _ = rolled(game, accelerating(lambda time: 0.0 * time), 60)
+    on, _, _ = rolled(game, COASTING, 60)
     assert on.present[20:, 1].all()
     np.testing.assert_allclose(on.speed[21, 1], 10.0, atol=1.5)
 
@@ -196,9 +203,6 @@ def test_positions_are_differentiable_in_the_leaders_actions(worlds):
 
 
 def test_without_it_everything_else_replays_its_log(worlds):
-    def follow(game, state, time):
-        return following_actions(game, state)
-
     plain = Driving(worlds, sight=SIGHT)
     logs, _, _ = rolled(dataclasses.replace(plain, traffic="logs"), follow, 40)
     also, _, _ = rolled(plain, follow, 40)
@@ -210,9 +214,6 @@ def test_without_it_everything_else_replays_its_log(worlds):
 
 
 def test_on_made_up_roads_vehicles_keep_to_their_paths_and_touch_nobody(worlds):
-    def follow(game, state, time):
-        return following_actions(game, state)
-
     game = Driving(worlds, sight=SIGHT, traffic="idm")
     assert isinstance(game.traffic, Autopilot)
     for world in range(len(worlds)):
@@ -239,7 +240,7 @@ def test_a_slow_leader_is_passed_in_the_lane_beside_and_nobody_is_touched(worlds
     road = straight(worlds, [30.0, 0.0], [4.0, 12.0])
     for lane in (3.5, 0.0):
         game = Driving(road, Bicycle(), sight=SIGHT, traffic=beside(road, lane))
-        scenes, states, step = rolled(game, accelerating(lambda time: 0.0 * time), 200)
+        scenes, states, step = rolled(game, COASTING, 200)
         assert not step.info["collision"].any()
         assert (scenes.x[-1, 1] > scenes.x[-1, 0]) == (lane > 0)
         assert scenes.y[:, 1].max() == pytest.approx(lane, abs=0.01)
@@ -256,7 +257,7 @@ def test_nobody_is_cut_off(worlds):
     own = beside(road)
     # That one replays its log: it would not brake.
     game = Driving(road, Bicycle(), sight=SIGHT, traffic=dataclasses.replace(own, rides=own.rides.at[0, 2].set(False)))
-    scenes, states, _ = rolled(game, accelerating(lambda time: 0.0 * time), 120)
+    scenes, states, _ = rolled(game, COASTING, 120)
     begins = int(np.argmax(states.riders.lane[:, 1] == 1))
     assert begins > 0
     assert scenes.x[begins, 2] > scenes.x[begins, 1]

@@ -37,17 +37,17 @@ def game(worlds):
 
 def rolled(game, actions_of, world=0, steps=None):
     """States and steps of one world under `actions_of(game, state, time)`."""
+    return run(game, actions_of, jnp.asarray(world), steps or game.horizon)
 
-    @eqx.filter_jit
-    def run(game):
-        def tick(state, time):
-            after, step = game.step(jax.random.key(0), state, actions_of(game, state, time))
-            return after, (after, step)
 
-        state, _ = game.reset_to(world)
-        return jax.lax.scan(tick, state, jnp.arange(steps or game.horizon))[1]
+@eqx.filter_jit
+def run(game, actions_of, world, steps):
+    def tick(state, time):
+        after, step = game.step(jax.random.key(0), state, actions_of(game, state, time))
+        return after, (after, step)
 
-    return run(game)
+    state, _ = game.reset_to(world)
+    return jax.lax.scan(tick, state, jnp.arange(steps))[1]
 
 
 @pytest.mark.parametrize("dynamics", GRIDS)

@@ -110,45 +110,48 @@ def one_by_one() -> bool:
 def run_chunk(
     shared,
     carry: Carry,
-    iterations: int,
     names: tuple[str, ...],
     mesh: Mesh | None = None,
     *,
     in_turn: bool = False,
 ) -> tuple[Carry, dict[str, Array]]:
-    """So many iterations of all seeds, and the mean of each metric over them, `[seed]`.
+    """Some iterations of all seeds, one program for any number, and the mean of each metric over them, `[seed]`.
 
     Args:
-        shared: algorithm, game, data, keys of the seeds `[seed]`, and the number of iterations that are done.
+        shared: algorithm, game, data, keys of the seeds `[seed]`, and the span of iterations `[2]`: the first, and the
+            one behind the last.
         carry: given away.
         names: of the metrics.
         mesh: of devices that share the seeds out.
         in_turn: each device trains its seeds one after the other (see `one_by_one`).
     """
-    algorithm, game, data, key_loop, first = shared
+    algorithm, game, data, key_loop, span = shared
     dynamic, static = eqx.partition(carry, eqx.is_array)
     common, common_static = eqx.partition((algorithm, game, data), eqx.is_array)
 
     def run(per_seed, common):
-        (algorithm, game, data), first = eqx.combine(common[0], common_static), common[1]
+        (algorithm, game, data), span = eqx.combine(common[0], common_static), common[1]
         collection = algorithm.collection(game)
 
         def one(dynamic, key):
-            def step(dynamic, iteration):
+            def step(iteration, loop):
+                dynamic, total, count = loop
                 carry = eqx.combine(dynamic, static)
                 key_play, key_update = jax.random.split(jax.random.fold_in(key, iteration))
                 env, rollout = carry.env, None
                 if collection is not None:
                     env, rollout = play(game, algorithm.behaviour(carry.state), key_play, env, collection.num_steps)
                 carry, values = update_one(algorithm, game, data, names, key_update, carry, env, rollout, iteration)
-                return eqx.filter(carry, eqx.is_array), values
+                finite = jnp.isfinite(values)
+                return eqx.filter(carry, eqx.is_array), total + jnp.where(finite, values, 0.0), count + finite
 
-            dynamic, values = jax.lax.scan(step, dynamic, first + jnp.arange(iterations))
-            return dynamic, jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
+            nothing = jnp.zeros(len(names))
+            dynamic, total, count = jax.lax.fori_loop(span[0], span[1], step, (dynamic, nothing, nothing))
+            return dynamic, total / count
 
         return jax.lax.map(lambda x: one(*x), per_seed) if in_turn else jax.vmap(one)(*per_seed)
 
-    dynamic, mean = over_seeds(run, mesh)((dynamic, key_loop), (common, first))
+    dynamic, mean = over_seeds(run, mesh)((dynamic, key_loop), (common, span))
     return eqx.combine(dynamic, static), {n: mean[:, i] for i, n in enumerate(names)}
 
 

@@ -258,9 +258,9 @@ def fit(
                     algorithm, game, data, key_loop, carry, first, last - first, names, update_one
                 )
             else:
-                shared = (algorithm, *common, key_loop, together.copied(jnp.asarray(first)))
+                shared = (algorithm, *common, key_loop, together.copied(jnp.asarray([first, last])))
                 with together.context():
-                    carry, metrics = run_chunk(shared, carry, last - first, names, mesh, in_turn=in_turn)
+                    carry, metrics = run_chunk(shared, carry, names, mesh, in_turn=in_turn)
             metrics = {k: np.asarray(v) for k, v in metrics.items()}
             if chunk == done:
                 compile_s = time.perf_counter() - before

@@ -51,9 +51,10 @@ def training_rate(algorithm, game, data, seeds: int, iterations: int, repeats: i
     seconds = []
     for chunk in range(repeats + 1):
         start = time.perf_counter()
-        first = jnp.asarray(chunk * iterations)
-        shared = (algorithm, game, data, keys[:, 1], first)
-        carry, metrics = loop.run_chunk(shared, carry, iterations, names, in_turn=loop.one_by_one())
+        span = jnp.asarray([chunk * iterations, (chunk + 1) * iterations])
+        carry, metrics = loop.run_chunk(
+            (algorithm, game, data, keys[:, 1], span), carry, names, in_turn=loop.one_by_one()
+        )
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     median = sorted(seconds[1:])[repeats // 2]

@@ -34,7 +34,7 @@ def demo(
         out: run folder; its report is OUT/report.html, the recording OUT-demos.
         steps: joint transitions to record (not of driving: all logs are).
         seeds: how many: 4 if not given (driving: 2).
-        budget: environment steps per seed, 40,000 if not given (driving: 200 rounds of 16 updates).
+        budget: environment steps per seed, 30,000 if not given (driving: 200 rounds of 16 updates).
         overwrite: replace an earlier demo and its recording.
         json: print one JSON object.
     """
@@ -60,7 +60,7 @@ def demo(
     if game.partition(":")[0] == "driving":
         emit_driving(game, out, demos, seeds or 2, budget or 200, json, say)
         return
-    seeds, budget = seeds or 4, budget or 40_000
+    seeds, budget = seeds or 4, budget or 30_000
     say(f"1 of 3  recording {steps:,} steps of the expert that ships for {game}")
     record_expert(Expert(game=game, out=demos, steps=steps, overwrite=True))
     say(f"2 of 3  learning with MAMQL, {seeds} seeds, {budget:,} environment steps each")

@@ -95,14 +95,14 @@ def _trained(ppo: PPO, game: MarkovGame, payments, keys, updates: int) -> Policy
 
 def true_returns(game: MarkovGame, policies: Policy, episodes: int) -> Float[np.ndarray, "seed episode"]:
     """True returns, mean over agents, of each joint policy `[seed, ...]`."""
+    return np.asarray(_true_returns(game, policies, episodes), np.float64)
 
-    @eqx.filter_jit
-    def run(policies) -> Array:
-        return eqx.filter_vmap(
-            lambda policy: jnp.mean(play_episodes(game, policy, jax.random.key(77), episodes).returns, axis=-1)
-        )(policies)
 
-    return np.asarray(run(policies), np.float64)
+@eqx.filter_jit
+def _true_returns(game: MarkovGame, policies: Policy, episodes: int) -> Array:
+    return eqx.filter_vmap(
+        lambda policy: jnp.mean(play_episodes(game, policy, jax.random.key(77), episodes).returns, axis=-1)
+    )(policies)
 
 
 def random_returns(game: MarkovGame, episodes: int) -> Float[np.ndarray, " episode"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import numpy as np
 from mairl.core.errors import InvalidGame, require
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
-from mairl.games.adapters.pettingzoo import _action_space, _observation_space
+from mairl.games.adapters.pettingzoo import TheSame, _action_space, _observation_space
 
 
 def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
@@ -32,27 +33,7 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
     gymnasium = require("gymnasium", purpose="play one agent through Gymnasium")
     spaces = require("gymnasium.spaces", package="gymnasium", purpose="play one agent through Gymnasium")
 
-    def mine(tree):
-        return jax.tree.map(lambda x: x[agent], tree)
-
-    # One program a step, of which only the agent's own part is read: most of a step's time is calls.
-    @eqx.filter_jit
-    def begin(key):
-        key, key_reset = jax.random.split(key)
-        state, obs = game.reset(key_reset)
-        return key, state, mine((obs, game.action_mask(state)))
-
-    @eqx.filter_jit
-    def advance(policy, key, state, action):
-        key, now = jax.random.split(key)
-        key_act, key_step = jax.random.split(now)
-        obs, mask = game.observe(state), game.action_mask(state)
-        joint = policy.sample(key_act, obs, mask).at[agent].set(action)
-        next_state, result = game.step(key_step, state, joint)
-        next_mask = game.action_mask(next_state)
-        joint_step = obs, joint, result.obs, result.terminated, mask, next_mask
-        own = *mine((result.obs, next_mask, result.reward, result.terminated)), result.truncated
-        return key, next_state, joint_step, own
+    begin, advance = _programs(TheSame(game), agent)
 
     class AgentEnv(gymnasium.Env):
         metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -80,6 +61,38 @@ def to_gymnasium(game: MarkovGame, agent: int, partners: Policy) -> Any:
             return np.asarray(game.render(self._state))
 
     return AgentEnv()
+
+
+@functools.lru_cache(maxsize=1)
+def _programs(same: TheSame, agent: int):
+    """Compiled once for all environments of an agent that are made in a row.
+
+    One program a step, of which only the agent's own part is read: most of a step's time is calls.
+    """
+    game = same.game
+
+    def mine(tree):
+        return jax.tree.map(lambda x: x[agent], tree)
+
+    @eqx.filter_jit
+    def begin(key):
+        key, key_reset = jax.random.split(key)
+        state, obs = game.reset(key_reset)
+        return key, state, mine((obs, game.action_mask(state)))
+
+    @eqx.filter_jit
+    def advance(policy, key, state, action):
+        key, now = jax.random.split(key)
+        key_act, key_step = jax.random.split(now)
+        obs, mask = game.observe(state), game.action_mask(state)
+        joint = policy.sample(key_act, obs, mask).at[agent].set(action)
+        next_state, result = game.step(key_step, state, joint)
+        next_mask = game.action_mask(next_state)
+        joint_step = obs, joint, result.obs, result.terminated, mask, next_mask
+        own = *mine((result.obs, next_mask, result.reward, result.terminated)), result.truncated
+        return key, next_state, joint_step, own
+
+    return begin, advance
 
 
 def _info(mask) -> dict[str, np.ndarray]:

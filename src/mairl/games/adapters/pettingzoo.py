@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -27,19 +29,7 @@ def to_pettingzoo(game: MarkovGame) -> Any:
     parallel_env = require("pettingzoo", purpose=purpose).ParallelEnv
     spaces = require("gymnasium.spaces", package="gymnasium", purpose=purpose)
     names = game.agent_names()
-
-    # One program a step: most of a step's time is calls.
-    @eqx.filter_jit
-    def begin(key):
-        key, now = jax.random.split(key)
-        state, obs = game.reset(now)
-        return key, state, obs, game.action_mask(state)
-
-    @eqx.filter_jit
-    def advance(key, state, joint):
-        key, now = jax.random.split(key)
-        state, result = game.step(now, state, joint)
-        return key, state, result, game.action_mask(state)
+    begin, advance = _programs(TheSame(game))
 
     class GameEnv(parallel_env):
         metadata = {"name": type(game).__name__.lower(), "render_modes": ["rgb_array"], "is_parallelizable": True}  # noqa: RUF012
@@ -105,6 +95,42 @@ def to_pettingzoo(game: MarkovGame) -> Any:
             return {n: {"action_mask": mask[names.index(n)]} for n in agents}
 
     return GameEnv()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TheSame:
+    """A game as a key: two are equal that hold one and the same object."""
+
+    game: MarkovGame
+
+    def __hash__(self):
+        return id(self.game)
+
+    def __eq__(self, other):
+        return isinstance(other, TheSame) and self.game is other.game
+
+
+@functools.lru_cache(maxsize=1)
+def _programs(same: TheSame):
+    """Compiled once for all environments of a game that are made in a row.
+
+    One program a step, in which the game is constant: most of a step's time is calls, and what they are given.
+    """
+    game = same.game
+
+    @eqx.filter_jit
+    def begin(key):
+        key, now = jax.random.split(key)
+        state, obs = game.reset(now)
+        return key, state, obs, game.action_mask(state)
+
+    @eqx.filter_jit
+    def advance(key, state, joint):
+        key, now = jax.random.split(key)
+        state, result = game.step(now, state, joint)
+        return key, state, result, game.action_mask(state)
+
+    return begin, advance
 
 
 def _observation_space(spec, spaces):
