@@ -165,12 +165,13 @@ def test_recovers_the_policies_and_a_reward_that_explains_them(world, options):
     by_hand = learned.reward.scale * jnp.take_along_axis(mean, seen.actions[..., None], -1)[..., 0]
     np.testing.assert_allclose(induced, by_hand, rtol=1e-4, atol=1e-5)
     implied = jax.vmap(learned.shaped_reward)(seen.obs, seen.actions, seen.next_obs, seen.terminated)
+    induced, implied, actions, index = map(np.asarray, (induced, implied, seen.actions, seen.state.index))
     for i in range(2):
         per_pair = [
             (induced[at, i].mean(), implied[at, i].mean())
             for s in range(game.num_states)
             for a in range(3)
-            if (at := np.asarray((seen.state.index == s) & (seen.actions[:, i] == a))).sum() > 50
+            if (at := (index == s) & (actions[:, i] == a)).sum() > 50
         ]
         found, wanted = np.array(per_pair).T
         assert np.corrcoef(found, wanted)[0, 1] > 0.97
