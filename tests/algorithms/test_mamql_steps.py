@@ -123,7 +123,7 @@ def test_agents_with_one_interest_get_near_identical_rewards():
     expert = logit_equilibrium(probe.game.tables(), 2.0, initial=np.tile([0.3, 0.7], (2, 2, 1))).policies
     recording = record(probe.game, TabularPolicy.new(expert), jax.random.key(0), num_steps=4000)
     algorithm = dataclasses.replace(BASE, alpha=30.0, batch=1024)
-    run = fit(algorithm, probe.game, recording, budget=120, evaluations=1, episodes=0, held_out=None)
+    run = fit(algorithm, probe.game, recording, budget=60, evaluations=1, episodes=0, held_out=None)
     learned = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, run.learned)
     obs, over = jnp.broadcast_to(jnp.eye(2)[0], (2, 2)), jnp.ones(2, bool)
     rewards = np.array([learned.induced_reward(obs, jnp.array([a, a]), obs, over) for a in (0, 1)])

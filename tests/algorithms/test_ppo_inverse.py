@@ -144,7 +144,7 @@ def test_from_play_alone_the_direction_is_found(record, gradient):
     assert np.all(np.abs(true.relative_residual - found.relative_residual) < 0.05)
     flat = true.unknowns(np.arange(record.num_steps)) * (np.arange(25) < 6)
     without = products(LEARNER, record, as_weights(flat), "play", observation_bases(record, 0))
-    assert np.all(residuals(without, False)[1] > true.relative_residual + 0.02)
+    assert np.all(residuals(without, False)[1] > true.relative_residual + 0.05)
 
 
 def test_without_derivatives_a_critic_says_the_same_of_every_observation(record):
@@ -192,7 +192,7 @@ def test_gaps_in_a_history_and_a_falling_rate(tmp_path):
     again = eqx.filter_jit(moves)(ppo, record, in_all(record, GAME.feature_weights()), "critic", None)
     seen = observed_moves(record)
     size = np.asarray(jnp.linalg.norm(again, axis=2) / jnp.linalg.norm(seen, axis=2))
-    assert ((size > 0.7) & (size < 2.5)).all()
+    assert ((size > 0.7) & (size < 2.2)).all()
     assert np.abs(size[:2] - 1).max() < 0.05
     turned = np.asarray(jnp.sum(again * seen, axis=2) / jnp.sum(seen**2, axis=2)) / size
     assert turned[:2].min() > 0.95

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 ACTIVATIONS = {
@@ -33,13 +30,8 @@ class Linear(eqx.Module):
     @classmethod
     def new(cls, size_in: int, size_out: int, key: Key[Array, ""], scale: float = 2.0**0.5) -> Linear:
         """A layer with weights of standard deviation `scale` / √in and no bias."""
-        return cls.of(jax.random.normal(key, (size_in, size_out)), scale)
-
-    @classmethod
-    def of(cls, normal: Float[Array, "in out"], scale: float) -> Linear:
-        """The same from standard normal numbers."""
-        size_in, size_out = normal.shape
-        return cls(normal * (scale / size_in**0.5), jnp.zeros(size_out))
+        weight = jax.random.normal(key, (size_in, size_out)) * (scale / size_in**0.5)
+        return cls(weight, jnp.zeros(size_out))
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         """Applies the layer."""
@@ -67,13 +59,10 @@ class MLP(eqx.Module):
         out_scale: float = 1.0,
     ) -> MLP:
         """A fresh network; `out_scale` is the gain of the output layer."""
-        sizes = [size_in] + [width] * depth + [size_out]
-        # One draw for all layers: each call of the generator takes XLA about a second to compile.
-        count = [a * b for a, b in itertools.pairwise(sizes)]
-        normal = jnp.split(jax.random.normal(key, (sum(count),)), np.cumsum(count)[:-1])
-        scales = [2.0**0.5] * depth + [out_scale]
-        layers = [Linear.of(x.reshape(a, b), s) for x, a, b, s in zip(normal, sizes[:-1], sizes[1:], scales)]
-        return cls(tuple(layers), activation, dropout)
+        sizes = [size_in] + [width] * depth
+        keys = jax.random.split(key, depth + 1)
+        hidden = [Linear.new(a, b, k) for a, b, k in zip(sizes[:-1], sizes[1:], keys[:-1])]
+        return cls((*hidden, Linear.new(sizes[-1], size_out, keys[-1], out_scale)), activation, dropout)
 
     def __call__(self, x: Float[Array, " in"], key: Key[Array, ""] | None = None) -> Float[Array, " out"]:
         """Applies the network; without a key, without dropout."""
