@@ -45,7 +45,7 @@ def _init_one(algorithm, game, data, collection, key):
 
 
 # It runs once, for milliseconds: compiled with all care it took ten seconds, most of them for random numbers.
-@eqx.filter_jit(compiler_options={"xla_backend_optimization_level": 0})
+@eqx.filter_jit(compiler_options={"xla_backend_optimization_level": 0})  # type: ignore[call-overload]
 def initial(algorithm, game, data, collection, keys) -> Carry:
     """The beginning, one seed a key, on a first axis."""
     return eqx.filter_vmap(lambda k: _init_one(algorithm, game, data, collection, k))(keys)
