@@ -64,6 +64,22 @@ def test_the_table_shows_published_numbers_beside_ours():
     assert line.rstrip("| ").endswith("13000")
 
 
+def test_the_expert_is_measured_in_the_very_episodes_of_each_seed():
+    """The expert's own return differs between draws of vehicles, by as much as what learners are short of it."""
+    expert = mamql.expert_returns("intersection", (0, 1, 2), 40, False)
+    assert expert.std() > 0.01
+    one = row("mamql", "intersection", 0.0) | {"return_per_seed": (expert - 0.5).tolist(), "final_episodes": 40}
+    found = mamql.against_expert(one, False)
+    assert found["expert_return"] == pytest.approx(expert.mean())
+    assert found["share_of_expert"] == pytest.approx(1 - 0.5 / expert.mean())
+    assert found["share_ci95"] == pytest.approx([found["share_of_expert"]] * 2), "as far below in every seed"
+
+
+def test_shares_are_shown_with_their_interval():
+    line = markdown([row("mamql", "gems", 18.0) | {"share_of_expert": 0.97, "share_ci95": [0.96, 0.98]}])[-1]
+    assert "| 0.970 [0.960, 0.980] |" in line
+
+
 def test_curves_are_of_greedy_experts_whole_recordings(tmp_path):
     make_run(tmp_path, "mamql", "gems", [0.1, 0.3])
     make_run(tmp_path, "bc", "gems", [1.0, 1.0], steps=500)
@@ -114,7 +130,7 @@ def test_what_the_paper_does_not_have_is_one_line(arguments, message, tmp_path, 
 
 
 def test_progress_is_not_on_standard_output(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(mamql, "demonstrations_for", lambda *_: (tmp_path, {}))
+    monkeypatch.setattr(mamql, "demonstrations_for", lambda *_: tmp_path)
     monkeypatch.setattr(mamql.store, "load", lambda _: None)
     monkeypatch.setattr(mamql, "fit", lambda *_, **__: None)
     options = {"folder": tmp_path, "seeds": 1, "budget": mamql.BUDGETS["quick"], "stochastic": False, "command": ""}

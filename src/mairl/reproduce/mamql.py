@@ -10,7 +10,8 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,12 @@ class Budget:
 BUDGETS = {"quick": Budget(0.05, 8, 32, 100), "paper": Budget(1.0, 40, 64, 1000)}
 
 
-def demonstrations_for(game_name: str, steps: int, folder: Path, stochastic: bool) -> tuple[Path, dict[str, Any]]:
-    """Records the shipped expert once; returns the store and the expert's own return over 1,000 episodes."""
+def demonstrations_for(game_name: str, steps: int, folder: Path, stochastic: bool) -> Path:
+    """The store of a recording of the shipped expert, which is made once."""
     kind = "stochastic" if stochastic else "greedy"
     path = folder / "demos" / f"{game_name}-{kind}-{steps}"
-    facts = path.with_suffix(".json")
-    game, expert = make_game(game_name), load_expert(game_name)
     if not path.exists():
+        game, expert = make_game(game_name), load_expert(game_name)
         source = f"shipped expert, {kind}"
         data = record(
             game,
@@ -87,12 +87,7 @@ def demonstrations_for(game_name: str, steps: int, folder: Path, stochastic: boo
             metadata=Metadata.of(game_name, source),
         )
         store.save(data, path)
-    if not facts.exists():
-        played = eqx.filter_jit(play_episodes)(game, expert.policy, jax.random.key(2), 1000, not stochastic)
-        returns = np.asarray(played.returns)
-        low, high = mean_interval(returns.mean(1))[1]
-        facts.write_text(json.dumps({"return": float(returns.mean()), "ci95": [low, high], "episodes": 1000}))
-    return path, json.loads(facts.read_text())
+    return path
 
 
 def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> dict[str, Callable[[Learned], Array]]:
@@ -184,7 +179,7 @@ def run_job(
         asked = {"algorithm": {"config": plain(algorithm)}, "budget": amount}
         check_same(out / "run.json", {**asked, "seeds": known if len(known) >= seeds else list(range(seeds))}, str(out))
         return out
-    demos, _ = demonstrations_for(game_name, steps, folder, stochastic)
+    demos = demonstrations_for(game_name, steps, folder, stochastic)
     start = time.perf_counter()
     fit(
         algorithm,
@@ -219,12 +214,38 @@ def _final_returns(policy, game, keys, episodes: int, greedy: bool):
     return eqx.filter_vmap(one)(policy, keys)
 
 
-def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, Any]:
+def _evaluation_keys(seeds: Sequence[int]) -> Array:
+    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32) + 10_000)
+
+
+@cache
+def expert_returns(game_name: str, seeds: tuple[int, ...], episodes: int, stochastic: bool) -> np.ndarray:
+    """`[seed]` mean return per agent of the shipped expert in the episodes in which that seed's policies are measured."""
+    game, expert = make_game(game_name), load_expert(game_name).policy
+    copies = jax.tree.map(lambda x: jnp.stack([x] * len(seeds)) if eqx.is_array(x) else x, expert)
+    played = _final_returns(copies, game, _evaluation_keys(seeds), episodes, not stochastic)
+    return np.asarray(played, np.float64).mean(1)
+
+
+def against_expert(row: dict[str, Any], stochastic: bool) -> dict[str, Any]:
+    """The row with the expert's return and with what share of it was reached.
+
+    Both play episodes that begin alike, so that luck in the draw of beginnings counts for neither: the interval is that
+    of the difference by seed.
+    """
+    own = np.asarray(row["return_per_seed"])
+    expert = expert_returns(row["game"], tuple(range(len(own))), row.get("final_episodes", 1000), stochastic)
+    whole = float(expert.mean())
+    share, interval = mean_interval(1 + (own - expert) / whole) if whole else (None, None)
+    return row | {"expert_return": whole, "share_of_expert": share, "share_ci95": interval}
+
+
+def table_row(run: Path, budget: Budget, stochastic: bool = False) -> dict[str, Any]:
     """One row of Table I (and II) from a finished run: returns of sampled actions, and of the likeliest beside them."""
     facts = json.loads((run / "run.json").read_text())
     learned = Learned.load(run / "learned")
     seeds = facts["seeds"]
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32) + 10_000)
+    keys = _evaluation_keys(seeds)
     game = make_game(facts["game"])
     returns, greedy = (
         np.asarray(_final_returns(learned.policy, game, keys, budget.final_episodes, likeliest))
@@ -242,14 +263,12 @@ def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, An
     last = rows[-1]
     env_steps = int(last["step"] or 0)
     gradient_steps = int(last["updates"]) * int(config.get("updates", 1))
-    return {
+    row = {
         "algorithm": facts["algorithm_id"],
         "game": facts["game"],
         "seeds": len(seeds),
         "return_mean": mean,
         "return_ci95": [low, high],
-        "expert_return": expert["return"],
-        "share_of_expert": mean / expert["return"] if expert["return"] else None,
         "episodes_to_converge": float(np.mean(reached)) if reached and facts["env_steps"] else None,
         "env_steps": env_steps,
         "updates_per_step": gradient_steps / env_steps if env_steps else None,
@@ -260,12 +279,14 @@ def table_row(run: Path, expert: dict[str, Any], budget: Budget) -> dict[str, An
         "return_per_agent": [float(v) for v in returns.mean(0)],
         "greedy_return_mean": greedy_mean,
         "greedy_return_ci95": list(greedy_interval),
+        "final_episodes": budget.final_episodes,
         "demo_steps": facts["demo_steps"],
         "commit": facts["commit"],
         "machine": facts["machine"],
         "command": facts.get("command"),
         "date": facts.get("date"),
     }
+    return against_expert(row, stochastic)
 
 
 def published() -> dict[str, Any]:
@@ -285,11 +306,11 @@ def table1(
 ) -> list[dict[str, Any]]:
     """Tables I and II: runs what is missing, and writes `table1.json` after every run, so that nothing is lost."""
     budget = BUDGETS[budget_name]
+    path = folder / ("table1_stochastic.json" if stochastic else "table1.json")
     rows: list[dict[str, Any]] = []
     for algorithm in sorted(algorithms, key=lambda a: a != "mamql"):
         for game in games:
             steps = DEMO_STEPS[game]
-            _, expert = demonstrations_for(game, steps, folder, stochastic)
             run = run_job(
                 algorithm,
                 game,
@@ -300,8 +321,8 @@ def table1(
                 stochastic=stochastic,
                 command=command,
             )
-            rows.append(table_row(run, expert, budget))
-            merge_rows(folder / ("table1_stochastic.json" if stochastic else "table1.json"), rows[-1:])
+            rows.append(table_row(run, budget, stochastic))
+            merge_rows(path, rows[-1:])
     write_result(folder / "provenance.json", {"command": command, "budget": budget_name, **provenance()})
     return rows
 
@@ -322,11 +343,10 @@ def figure2(
         for game in games:
             for share in (0.05, 0.1, 0.25, 0.5, 1.0):
                 steps = max(500, int(share * DEMO_STEPS[game]))
-                _, expert = demonstrations_for(game, steps, folder, False)
                 run = run_job(
                     algorithm, game, steps, folder=folder, seeds=seeds, budget=budget, stochastic=False, command=command
                 )
-                rows.append(table_row(run, expert, budget))
+                rows.append(table_row(run, budget))
                 merge_rows(folder / "figure2.json", rows[-1:], FIGURE2_KEYS)
     return rows
 
@@ -335,7 +355,7 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     """Table I and II as Markdown, published numbers beside ours."""
     paper = published()
     lines = [
-        "| game | algorithm | seeds | return, mean per agent [95% CI] | likeliest actions | share of expert "
+        "| game | algorithm | seeds | return, mean per agent [95% CI] | likeliest actions | share of expert [95% CI] "
         "| paper's return (share) | episodes to converge | paper's |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -347,11 +367,15 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         converged = row["episodes_to_converge"]
         low, high = row["return_ci95"] or (None, None)
         interval = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
-        share, greedy = row["share_of_expert"], row.get("greedy_return_mean")
+        greedy = row.get("greedy_return_mean")
+        share = "–" if row["share_of_expert"] is None else f"{row['share_of_expert']:.3f}"
+        low, high = row.get("share_ci95") or (None, None)
+        if low is not None:
+            share += f" [{low:.3f}, {high:.3f}]"
         lines.append(
             f"| {row['game']} | {row['algorithm']} | {row['seeds']} | {row['return_mean']:.2f}{interval} "
             f"| {'–' if greedy is None else f'{greedy:.2f}'} "
-            f"| {'–' if share is None else f'{share:.3f}'} | {theirs_share} "
+            f"| {share} | {theirs_share} "
             f"| {'–' if converged is None else f'{converged:,.0f}'} "
             f"| {paper['episodes_to_converge'][game].get(name, '–')} |"
         )
