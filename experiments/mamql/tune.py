@@ -74,7 +74,11 @@ def measure(name: str, fields: dict[str, Any], folder: Path) -> dict[str, Any]:
     for kind, greedy in (("sampled", False), ("greedy", True)):
         play = eqx.filter_vmap(lambda p, k, greedy=greedy: play_episodes(game, p, k, EPISODES, greedy).returns)
         row[kind] = np.asarray(eqx.filter_jit(play)(result.learned.policy, keys)).mean((1, 2)).tolist()
-    return row | {"expert": float(expert_returns(GAME, (0,), 1000, False).mean()), "failures": len(result.failures), "wall_s": time.perf_counter() - start}
+    return row | {
+        "expert": float(expert_returns(GAME, (0,), 1000, False).mean()),
+        "failures": len(result.failures),
+        "wall_s": time.perf_counter() - start,
+    }
 
 
 def main() -> None:

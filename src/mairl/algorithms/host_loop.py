@@ -25,6 +25,7 @@ from jaxtyping import Array
 
 from mairl.algorithms.base import Algorithm, Collection
 from mairl.algorithms.recorder import Recorder
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame
 from mairl.core.policy import Policy
@@ -51,12 +52,12 @@ class HostLoop:
 
     def nothing_played(self, collection: Collection) -> Progress:
         """Shapes of the environments' progress, as zeros, to be filled by a checkpoint or by `begin`."""
-        return jax.tree.map(jnp.asarray, no_progress(self.game, self.seeds, collection.num_envs))
+        return jax.tree.map(on_device, no_progress(self.game, self.seeds, collection.num_envs))
 
     def begin(self, progress: Progress, key_loop: Array) -> Progress:
         """Builds the environments and brings them to `progress`."""
         self._play = HostPool(self.game.make, int(np.size(progress.elapsed)), self.workers, self.game.title)
-        return jax.tree.map(jnp.asarray, catch_up(self._play, progress, key_loop))
+        return jax.tree.map(on_device, catch_up(self._play, progress, key_loop))
 
     def run_chunk(
         self,
@@ -80,7 +81,7 @@ class HostLoop:
             key_play, key_update = _keys(key_loop, iteration)
             policy = _behaviour(algorithm, carry.state)
             progress, rollout = play_host(self._play, policy, progress, key_loop, key_play, collection.num_steps)
-            rollout = jax.tree.map(jnp.asarray, rollout)
+            rollout = jax.tree.map(on_device, rollout)
             shared = (algorithm, self.game, data, key_update, rollout, jnp.asarray(iteration))
             before = recorder.before(iteration, carry.state) if recorder is not None else None
             carry, value = _update(shared, carry, names, update_one)

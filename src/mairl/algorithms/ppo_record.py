@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt32
 
 from mairl.algorithms.ppo import PPO, State
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidData, InvalidGame, Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
@@ -112,19 +113,17 @@ def ppo_record(history: LearningHistory, game: MarkovGame) -> tuple[PPO, PPOReco
     if ppo.network.shared:
         raise Unsupported("agents that share one network cannot be told apart by how it changes: shared=False")
     policy, critic, after, rollout = (
-        jax.tree.map(jnp.asarray, tree) for tree in (history.policies, updates.critic, updates.after, updates.rollout)
+        jax.tree.map(on_device, tree) for tree in (history.policies, updates.critic, updates.after, updates.rollout)
     )
     one = one_of((policy, critic), 0)
     empty = ppo.optimiser().init(eqx.filter(one, eqx.is_inexact_array))
-    moments = jax.tree.unflatten(
-        jax.tree.structure(empty), [jnp.asarray(x) for x in jax.tree.leaves(history.optimiser)]
-    )
+    moments = jax.tree.unflatten(jax.tree.structure(empty), [on_device(x) for x in jax.tree.leaves(history.optimiser)])
     return ppo, PPORecord(
         before=State(policy, critic, moments),
         after=after,
-        key=jnp.asarray(updates.keys),
+        key=on_device(updates.keys),
         rollout=jax.vmap(lambda r: forget(game, r))(rollout),
-        features=jnp.asarray(updates.features),
+        features=on_device(updates.features),
     )
 
 

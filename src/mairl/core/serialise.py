@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidData
 from mairl.core.stacked import one_of
 
@@ -88,7 +89,7 @@ def encode(value: Any, arrays: dict[str, np.ndarray], path: str) -> Any:
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be written as plain data")
 
 
-def decode(tree: Any, arrays: dict[str, np.ndarray], leaf=jnp.asarray) -> Any:
+def decode(tree: Any, arrays: dict[str, np.ndarray], leaf=on_device) -> Any:
     """The inverse of `encode`; `leaf` makes the arrays.
 
     Raises:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.core.game import MarkovGame
 from mairl.core.spaces import ActionSpace, Box, Discrete
@@ -95,6 +96,11 @@ class Demonstrations(eqx.Module):
 
     def transition(self, index: Int[Array, "*b"]) -> Transition:
         """The recorded steps at `index` (0 … num_steps-1), without the true reward. Works under `jit`."""
+        return self._steps_at(on_device(index))
+
+    @eqx.filter_jit
+    def _steps_at(self, index: Int[Array, "*b"]) -> Transition:
+        # One program, rather than several for each leaf where it is called from the host.
         episode, time = self.steps[index, 0], self.steps[index, 1]
 
         def here(tree):
@@ -174,11 +180,8 @@ class Demonstrations(eqx.Module):
         """With `obs` (and action masks) computed from `state` once, so that learners need not do it at every sample."""
         if self.obs is not None:
             return self
-        see = jax.jit(jax.vmap(jax.vmap(game.observe)))
-        allowed = self.action_mask
-        if allowed is None:
-            allowed = jax.jit(jax.vmap(jax.vmap(game.action_mask)))(self.state)
-        return dataclasses.replace(self, obs=see(self.state), action_mask=allowed)
+        obs, allowed = _seen(game, self.state, self.action_mask is None)
+        return dataclasses.replace(self, obs=obs, action_mask=allowed if self.action_mask is None else self.action_mask)
 
     def check_fits(self, game: MarkovGame) -> None:
         """Raises `InvalidGame`, with numbers, unless this recording can be of `game`."""
@@ -219,6 +222,13 @@ class Demonstrations(eqx.Module):
                 f"recording and game do not fit: {'; '.join(problems)}. Name the game and options of the recording: "
                 f"{self.metadata.game or 'unknown'}"
             )
+
+
+@eqx.filter_jit
+def _seen(game: MarkovGame, state: PyTree[Array], masks: bool) -> tuple[PyTree[Array], Array | None]:
+    """Observations, and action masks if they are asked for, of states with leaves `[episode, time, ...]`."""
+    obs = jax.vmap(jax.vmap(game.observe))(state)
+    return obs, jax.vmap(jax.vmap(game.action_mask))(state) if masks else None
 
 
 def demonstrations(
@@ -290,16 +300,16 @@ def demonstrations(
     actions = np.where(mask if discrete else mask[..., None], actions, 0).astype(np.int32 if discrete else np.float32)
     steps = np.argwhere(within).astype(np.int32)
     return Demonstrations(
-        actions=jnp.asarray(actions),
-        lengths=jnp.asarray(lengths),
-        terminated=jnp.asarray(terminated & within[:, :, None]),
-        truncated=jnp.asarray(truncated & within),
-        mask=jnp.asarray(mask),
-        steps=jnp.asarray(steps),
-        state=jax.tree.map(jnp.asarray, state),
-        obs=jax.tree.map(jnp.asarray, obs),
-        action_mask=None if action_mask is None else jnp.asarray(action_mask),
-        true_reward=None if true_reward is None else jnp.asarray(true_reward),
+        actions=on_device(actions),
+        lengths=on_device(lengths),
+        terminated=on_device(terminated & within[:, :, None]),
+        truncated=on_device(truncated & within),
+        mask=on_device(mask),
+        steps=on_device(steps),
+        state=jax.tree.map(on_device, state),
+        obs=jax.tree.map(on_device, obs),
+        action_mask=None if action_mask is None else on_device(action_mask),
+        true_reward=None if true_reward is None else on_device(true_reward),
         metadata=metadata,
         action_space=action_space,
     )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from mairl.core.arrays import on_device
 from mairl.core.host import HostGame, HostState, HostStep
 from mairl.core.policy import Policy
 from mairl.core.spaces import Discrete
@@ -249,7 +250,7 @@ def _actions(game: HostGame, *lead: int) -> np.ndarray:
 
 
 def _on_device(*arrays):
-    return [None if x is None else jnp.asarray(x) for x in arrays]
+    return [None if x is None else on_device(x) for x in arrays]
 
 
 @jax.jit

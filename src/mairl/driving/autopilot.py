@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from mairl.core.arrays import on_device
 from mairl.driving.idm import Driver, View
 from mairl.driving.mobil import changed, lane_offset
 from mairl.driving.paths import PATH, at_station, lanes_beside_routes, paths_of
@@ -134,7 +135,7 @@ def autopilot(worlds: Worlds, driver: Driver = Driver(), travel: float = 2.0) ->
     begin = np.take_along_axis(path[:, PATH.index("station")], np.asarray(worlds.start)[:, None, None], axis=1)[:, 0]
     routes = routes_of(worlds, driver, travel)
     if routes.taken.any():
-        beside = np.asarray(lanes_beside_routes(worlds, *map(jnp.asarray, (routes.path, routes.taken))))
+        beside = np.asarray(lanes_beside_routes(worlds, *map(on_device, (routes.path, routes.taken))))
         ways = np.concatenate([routes.path, beside], axis=1)
         assert PATH[: len(ROUTE)] == ROUTE
         path = np.where(routes.taken[:, None, None], ways, path)
@@ -151,7 +152,7 @@ def autopilot(worlds: Worlds, driver: Driver = Driver(), travel: float = 2.0) ->
     first, last = np.where(routes.taken, late.argmax(axis=1), first), np.where(routes.taken, valid.shape[1] - 1, last)
     speed = np.maximum(log["vx"] * log["cos"] + log["vy"] * log["sin"], 0.0)
     entry = np.take_along_axis(speed, first[:, None], axis=1)[:, 0]
-    first, last = (jnp.asarray(step, jnp.int32) for step in (first, last))
-    flags = jnp.asarray(routes.taken), jnp.asarray(routes.stranded)
-    rides, begin = jnp.asarray(rides | routes.taken), jnp.asarray(begin, jnp.float32)
-    return Autopilot(jnp.asarray(path), rides, begin, first, last, jnp.asarray(entry), *flags, driver)
+    first, last = (on_device(step, jnp.int32) for step in (first, last))
+    flags = on_device(routes.taken), on_device(routes.stranded)
+    rides, begin = on_device(rides | routes.taken), on_device(begin, jnp.float32)
+    return Autopilot(on_device(path), rides, begin, first, last, on_device(entry), *flags, driver)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int8
 
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidGame
 from mairl.driving.road_grid import GridConfig, RoadGrid, nearest
 from mairl.scenarios.lane_graph import FARTHEST
@@ -107,12 +108,12 @@ def lane_index(road: RoadMap, grid: RoadGrid, config: LaneConfig = LaneConfig())
     near = np.zeros((len(iy) + 1, config.near), np.int32)
     near[1:] = np.where(found < len(lane), found + 1, 0)
     return LaneIndex(
-        jnp.asarray([1, len(points)], jnp.int32),
-        jnp.asarray(points, jnp.float32),
-        jnp.asarray(facts, jnp.float32),
-        jnp.asarray(links, jnp.int32),
-        jnp.asarray(near),
-        jnp.asarray(_local(near, links)),
+        on_device(np.array([1, len(points)]), jnp.int32),
+        on_device(points, jnp.float32),
+        on_device(facts, jnp.float32),
+        on_device(links, jnp.int32),
+        on_device(near),
+        on_device(_local(near, links)),
         bool(facts[:, FACTS.index("limit_known")].any()),
     )
 
@@ -127,7 +128,7 @@ def joined_lanes(parts: Sequence[LaneIndex]) -> LaneIndex:
         tables = [np.asarray(getattr(part, name)) for part in parts]
         if moved:
             tables = [np.where(t > 0, t + n, 0).astype(t.dtype) for t, n in zip(tables, first[:-1], strict=True)]
-        return jnp.asarray(np.concatenate([tables[0][:1], *(t[1:] for t in tables)]))
+        return on_device(np.concatenate([tables[0][:1], *(t[1:] for t in tables)]))
 
     return LaneIndex(
         jnp.asarray(1 + first, jnp.int32),

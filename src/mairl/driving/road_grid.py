@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import ndimage
 
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidData
 from mairl.driving.segments import SegmentKind, Segments
 
@@ -92,12 +93,10 @@ def joined(grids: Sequence[RoadGrid]) -> RoadGrid:
 
     def table(name: str) -> Array:
         parts = [np.asarray(getattr(grid, name)) for grid in grids]
-        return jnp.asarray(np.concatenate([parts[0][:1], *(part[1:] for part in parts)]))
+        return on_device(np.concatenate([parts[0][:1], *(part[1:] for part in parts)]))
 
     origin = np.concatenate([np.asarray(grid.origin) for grid in grids])
-    return RoadGrid(
-        jnp.asarray(origin), jnp.asarray(np.concatenate(rows)), table("edges"), table("others"), grids[0].cell
-    )
+    return RoadGrid(on_device(origin), on_device(np.concatenate(rows)), table("edges"), table("others"), grids[0].cell)
 
 
 def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid:
@@ -130,8 +129,8 @@ def road_grid(segments: Segments, config: GridConfig = GridConfig()) -> RoadGrid
         table[:, FEATURES.index("z")] = np.inf
         full = np.concatenate([features[which], table[0, :, :1].T])
         table[1:] = np.moveaxis(full[chosen], 1, 2)
-        tables.append(jnp.asarray(table))
-    return RoadGrid(jnp.asarray(low[None], jnp.float32), jnp.asarray(row[None]), tables[0], tables[1], config.cell)
+        tables.append(on_device(table))
+    return RoadGrid(on_device(low[None], jnp.float32), on_device(row[None]), tables[0], tables[1], config.cell)
 
 
 def _refuse_huge(height: int, width: int, cell: float, what: str) -> None:

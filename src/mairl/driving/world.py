@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.driving.lane_index import LaneConfig, LaneIndex, joined_lanes, lane_index
 from mairl.driving.road_grid import GridConfig, RoadGrid, joined, road_grid
@@ -183,7 +183,7 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
     placed = [_placed(scene, num_agents, num_others) for scene in scenes]
 
     def stacked(values, dtype: Any) -> Array:
-        return jnp.asarray(np.stack(values).astype(dtype))
+        return on_device(np.stack(values), dtype)
 
     def each(make, dtype: Any = np.float32) -> Array:
         return stacked([make(scene, slots) for scene, slots in zip(scenes, placed, strict=True)], dtype)

@@ -162,8 +162,10 @@ def per_agent_network(
     game, size_out: int, config: NetworkConfig, key: Key[Array, ""], out_scale: float = 1.0
 ) -> PerAgent:
     """A network for every agent of `game`, from its own observation to `size_out` numbers."""
+    return _per_agent(game.observation_spec, game.num_agents, size_out, config, key, out_scale)
 
-    def make(k):
-        return make_network(game.observation_spec, size_out, config, k, out_scale)
 
-    return PerAgent.new(make, game.num_agents, key, config.shared)
+@eqx.filter_jit
+def _per_agent(spec, num_agents: int, size_out: int, config: NetworkConfig, key, out_scale: float) -> PerAgent:
+    # One program, rather than several for each layer.
+    return PerAgent.new(lambda k: make_network(spec, size_out, config, k, out_scale), num_agents, key, config.shared)

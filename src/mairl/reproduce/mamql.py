@@ -220,7 +220,7 @@ def _evaluation_keys(seeds: Sequence[int]) -> Array:
 
 @cache
 def expert_returns(game_name: str, seeds: tuple[int, ...], episodes: int, stochastic: bool) -> np.ndarray:
-    """`[seed]` mean return per agent of the shipped expert in the episodes in which that seed's policies are measured."""
+    """`[seed]` mean return per agent of the shipped expert, in the episodes that measure that seed's policies."""
     game, expert = make_game(game_name), load_expert(game_name).policy
     copies = jax.tree.map(lambda x: jnp.stack([x] * len(seeds)) if eqx.is_array(x) else x, expert)
     played = _final_returns(copies, game, _evaluation_keys(seeds), episodes, not stochastic)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mairl.core.arrays import on_device
 from mairl.core.errors import InvalidGame
 from mairl.core.game import MarkovGame, TimeStep
 from mairl.core.spaces import Discrete
@@ -65,10 +66,10 @@ class TabularGame(MarkovGame):
         check_tables(p, r, first, over, discount)
         if horizon < 1:
             raise InvalidGame(f"the horizon must be at least 1, got {horizon}")
-        self.transitions = jnp.asarray(p / p.sum(axis=-1, keepdims=True), jnp.float32)
-        self.reward = jnp.asarray(r, jnp.float32)
-        self.start = jnp.asarray(first / first.sum(), jnp.float32)
-        self.terminal = jnp.asarray(over)
+        self.transitions = on_device(p / p.sum(axis=-1, keepdims=True), jnp.float32)
+        self.reward = on_device(r, jnp.float32)
+        self.start = on_device(first / first.sum(), jnp.float32)
+        self.terminal = on_device(over)
         self.horizon = horizon
         self.discount = discount
         self.cooperative = bool(np.all(r == r[..., :1]))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mairl.core.arrays import on_device
 from mairl.core.policy import DiscretePolicy
 
 
@@ -23,7 +24,7 @@ class TabularPolicy(DiscretePolicy):
     def new(cls, policies) -> TabularPolicy:
         """From probabilities `[agent, state, action]`."""
         with np.errstate(divide="ignore"):
-            return cls(jnp.asarray(np.log(np.asarray(policies, np.float64)), jnp.float32))
+            return cls(on_device(np.log(np.asarray(policies, np.float64)), jnp.float32))
 
     def logits(self, obs: Float[Array, "agent state"]) -> Float[Array, "agent action"]:
         """See `DiscretePolicy.logits`."""
