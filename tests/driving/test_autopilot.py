@@ -210,7 +210,7 @@ def test_without_it_everything_else_replays_its_log(worlds):
         np.testing.assert_array_equal(a, b)
     n = worlds.num_agents
     np.testing.assert_array_equal(logs.x[:, n:], np.asarray(worlds.log)[0, :40, LOG.index("x"), n:])
-    assert plain.reset_to(0)[0].riders is None
+    assert eqx.filter_jit(plain.reset_to)(0)[0].riders is None
 
 
 def test_on_made_up_roads_vehicles_keep_to_their_paths_and_touch_nobody(worlds):
@@ -290,9 +290,9 @@ def test_another_policy_drives_the_places_that_nobody_learns(worlds):
     game = Driving(worlds, sight=SIGHT, traffic=Straight(hard), learners=1)
     same = Driving(worlds, sight=SIGHT)
     asked = jnp.full(3, ease, jnp.int32)
-    state, _ = game.reset_to(0)
-    after, step = game.step(jax.random.key(0), state, asked)
-    plain, _ = same.step(jax.random.key(0), state, jnp.array([ease, hard, hard], jnp.int32))
+    state, _ = eqx.filter_jit(game.reset_to)(0)
+    after, step = eqx.filter_jit(game.step)(jax.random.key(0), state, asked)
+    plain, _ = eqx.filter_jit(same.step)(jax.random.key(0), state, jnp.array([ease, hard, hard], jnp.int32))
     for a, b in zip(jax.tree.leaves(after.motion), jax.tree.leaves(plain.motion), strict=True):
         np.testing.assert_array_equal(a, b)
     assert step.mask.tolist() == [True, False, False]

@@ -46,7 +46,7 @@ def stepped(game, state):
 
 def put(game, x=0.0, y=-2.0, heading=0.0, speed=10.0):
     """The game's start with the first vehicle moved, and what one step straight on brings: reward, features, events."""
-    state, _ = game.reset_to(0)
+    state, _ = eqx.filter_jit(game.reset_to)(0)
     one = {
         "x": x - SCENE.offset[0],
         "y": y - SCENE.offset[1],
@@ -115,7 +115,7 @@ def test_who_is_off_pace_is_out(outcome):
 
 def test_the_reward_is_differentiable_in_the_acceleration():
     game = Driving(worlds(), Bicycle(), sight=SIGHT, reward="rtr-shaped")
-    state, _ = game.reset_to(0)
+    state, _ = eqx.filter_jit(game.reset_to)(0)
 
     def total(push):
         _, step = game.step(jax.random.key(0), state, jnp.full((3, 2), 0.0).at[:, 0].set(push))

@@ -42,6 +42,7 @@ def test_reaches_goals_from_wherever_disturbances_lead(game, noise):
     assert sum(h["collision"] + h["off_road"] for h in happened) == 0
 
 
+@eqx.filter_jit
 def at_place_of(game, state, late, aside):
     """Vehicles where their logs were `late` steps ago, `aside` metres to the left."""
     log = game.worlds.log[state.world, state.time - late, :, : game.num_agents]
@@ -51,19 +52,20 @@ def at_place_of(game, state, late, aside):
 
 
 def test_does_not_chase_the_schedule_but_comes_back_to_the_path(game):
-    state = eqx.tree_at(lambda s: s.time, game.reset_to(0)[0], jnp.int32(20))
+    state = eqx.tree_at(lambda s: s.time, eqx.filter_jit(game.reset_to)(0)[0], jnp.int32(20))
     fast = np.asarray(state.motion.speed > 3.0) & np.asarray(game.worlds.driven[0])
     assert fast.any()
     late, model = at_place_of(game, state, 8, 0.0), Bicycle()
-    chased = np.asarray(following(game.worlds, model, late))[fast]
-    kept = np.asarray(retracing(game.worlds, model, late))[fast]
+    chase, retrace = (eqx.filter_jit(way)(game.worlds, model, late) for way in (following, retracing))
+    chased, kept = np.asarray(chase)[fast], np.asarray(retrace)[fast]
     assert (chased[:, 0] == model.max_acceleration).any()
     speed = np.asarray(late.motion.speed)[fast]
     # At most as much faster as lateness allows, within a step's change of the log's own speed.
     assert (kept[:, 0] <= (0.2 * speed + 2.0) / 0.15).all()
     assert (np.abs(kept[:, 1]) < 0.1).all()
-    left = np.asarray(retracing(game.worlds, model, at_place_of(game, state, 0, 1.0)))[fast]
-    right = np.asarray(retracing(game.worlds, model, at_place_of(game, state, 0, -1.0)))[fast]
-    straight = np.asarray(retracing(game.worlds, model, at_place_of(game, state, 0, 0.0)))[fast]
+    left, right, straight = (
+        np.asarray(eqx.filter_jit(retracing)(game.worlds, model, at_place_of(game, state, 0, aside)))[fast]
+        for aside in (1.0, -1.0, 0.0)
+    )
     assert (left[:, 1] < straight[:, 1] - 1e-3).all()
     assert (right[:, 1] > straight[:, 1] + 1e-3).all()

@@ -149,10 +149,14 @@ def test_the_same_actions_give_the_same_play_at_any_batch_size(game):
 
 
 def test_rewards_are_features_times_weights(game, worlds):
-    state, _ = game.reset_to(0)
-    action = game.continuous(following_actions(game, state))
-    after, events, _ = advance(worlds, game.model, game.rules, state, action)
-    value = np.asarray(features(worlds, state, after, events))
+    @eqx.filter_jit
+    def one_step(game, worlds, state):
+        action = game.continuous(following_actions(game, state))
+        after, events, _ = advance(worlds, game.model, game.rules, state, action)
+        return after, features(worlds, state, after, events)
+
+    state, _ = eqx.filter_jit(game.reset_to)(0)
+    after, value = jax.tree.map(np.asarray, one_step(game, worlds, state))
     driven = np.asarray(worlds.driven[0])
     assert (value[~driven] == 0).all()
     speed = np.asarray(after.motion.speed)[driven]
@@ -160,7 +164,7 @@ def test_rewards_are_features_times_weights(game, worlds):
     np.testing.assert_allclose(value[driven, FEATURES.index("time")], 1.0)
     weights = RewardWeights(speed=2.0, time=-1.0)
     own = dataclasses.replace(game, reward=weights)
-    _, step = own.step(jax.random.key(0), state, following_actions(game, state))
+    _, step = eqx.filter_jit(own.step)(jax.random.key(0), state, following_actions(game, state))
     np.testing.assert_allclose(np.asarray(step.reward)[driven], 0.2 * speed - 1.0, rtol=1e-5)
     assert set(step.info) == set(EVENTS)
 
@@ -243,7 +247,7 @@ def test_gradients_of_a_policy_through_eighty_steps_are_finite_differences(world
 def test_recorded_logs_are_demonstrations_that_can_be_observed_again(game):
     data = record_logs(game, jax.random.key(0), noise=(0.0, 0.3))
     assert data.num_episodes == 4
-    steps = observed(game, data.transition(jnp.arange(3)))
+    steps = eqx.filter_jit(observed)(game, data.transition(jnp.arange(3)))
     assert steps.obs["partners"].shape == (3, 6, 7, 3)
     calm, disturbed = (np.asarray(data.actions[:2]), np.asarray(data.actions[2:]))
     assert (calm != disturbed).any()

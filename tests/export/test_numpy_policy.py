@@ -32,12 +32,17 @@ def test_logits_agree(tmp_path, name):
     policy = BoltzmannPolicy(net, 2.0, jnp.linspace(0.5, 3.0, game.num_agents))
     export_numpy(policy, tmp_path / "out", game.num_agents)
     exported = load_numpy(tmp_path / "out")
-    state, obs = game.reset(jax.random.key(1))
+    state, obs = jax.jit(game.reset)(jax.random.key(1))
+
+    @jax.jit
+    def act_and_step(key, state, obs):
+        return policy.logits(obs), policy.mode(obs), game.step(key, state, policy.sample(key, obs))
+
     for k in range(5):
         host = jax.tree.map(np.asarray, obs)
-        np.testing.assert_allclose(exported.outputs(host), policy.logits(obs), atol=1e-5)
-        np.testing.assert_array_equal(exported(host), policy.mode(obs))
-        state, step = game.step(jax.random.key(k), state, policy.sample(jax.random.key(k), obs))
+        logits, mode, (state, step) = act_and_step(jax.random.key(k), state, obs)
+        np.testing.assert_allclose(exported.outputs(host), logits, atol=1e-5)
+        np.testing.assert_array_equal(exported(host), mode)
         obs = step.obs
 
 

@@ -74,7 +74,8 @@ def test_another_reward_is_far_whatever_the_shaping(game, expert):
 
 def test_the_true_induced_reward_is_the_mean_over_what_the_others_do(game, expert):
     one = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, learned(game, expert, np.zeros(STATES)))
-    drawn = sample(jax.random.key(0), game, one, expert, expert_greedy=False, episodes=8, count=32)
+    draw = eqx.filter_jit(sample)
+    drawn = draw(jax.random.key(0), game, one, expert, expert_greedy=False, episodes=8, count=32)
     chance = np.exp(np.asarray(expert.log_table))
     table = np.asarray(game.reward)
     states = np.asarray(drawn.features)[:, 0, :STATES].argmax(-1)

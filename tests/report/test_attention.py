@@ -25,7 +25,7 @@ def policy(**options):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_weights_are_each_agents_own_networks(shared):
-    boltzmann, obs = policy(shared=shared), GAME.observe(STATE)
+    boltzmann, obs = policy(shared=shared), jax.jit(GAME.observe)(STATE)
     weights = attention_weights(boltzmann, obs)
     assert weights.shape == (4, 2, 4)
     for i in range(4):

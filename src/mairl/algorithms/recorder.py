@@ -137,13 +137,18 @@ class Recorder:
             rollout=rollout,
             after=later,
             keys=np.stack([parts["keys"] for parts in loaded]),
-            features=np.asarray(jax.vmap(lambda r: features(game, r))(rollout)) if game.feature_names() else None,
+            features=np.asarray(_features(game, rollout)) if game.feature_names() else None,
             log_prob=np.asarray(measure(game, policies, rollout)),
             critic=before.critic if isinstance(algorithm, PPO) else None,
             learner=algorithm,
         )
         optimiser = tuple(jax.tree.leaves(before.opt_state)) if isinstance(algorithm, PPO) else None
         return learning_history(policies, optimiser=optimiser, updates=updates, metadata=metadata)
+
+
+@eqx.filter_jit
+def _features(game: MarkovGame, rollouts: Any) -> Any:
+    return jax.vmap(lambda rollout: features(game, rollout))(rollouts)
 
 
 def learner_states(history: LearningHistory) -> State:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Key
 from mairl.core.game import MarkovGame, TimeStep
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Box, Discrete
+from mairl.core.stacked import one_of
 from mairl.testing.feature_contract import check_features
 from mairl.testing.violation import ContractViolation
 from mairl.testing.violation import need as _need
@@ -196,7 +197,7 @@ def check_successors(
     game: MarkovGame, key: Key[Array, ""], states: Any, samples: int = 1000, tolerance: float = 1e-4
 ) -> None:
     """`successors` enumerates what `step` draws, with its probabilities, from the first states of a rollout."""
-    state = jax.tree.map(lambda x: x[0, 0], states)
+    state = _head(_head(states))
     actions = _actions(game, key, state)
     branches, over, probability = game.successors(key, state, actions)
     p = np.asarray(probability, np.float64)
@@ -350,7 +351,7 @@ def _same(a: Any, b: Any, otherwise: str, tolerance: float = 0.0) -> None:
 
 def _head(tree: Any) -> Any:
     """The first of a batch."""
-    return jax.tree.map(lambda x: x[0], tree)
+    return one_of(tree, 0)
 
 
 def _data(x: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 
 def drive(game, actions, key=KEY):
     """All states and steps of an episode in which everybody takes the same actions."""
-    state, _ = game.reset(key)
+    state, _ = jax.jit(game.reset)(key)
     steps = []
     play = jax.jit(game.step)
     for action in actions:
@@ -54,7 +54,7 @@ def test_a_lone_vehicle_arrives_at_its_own_exit(turn):
     game = Intersection(num_vehicles=1, routes=(turn,))
     state, steps = drive(game, [FASTER] * 13)
     assert float(steps[-1].reward[0]) == 2.0
-    where = np.asarray(world(state.turn, state.body)[0])[0]
+    where = np.asarray(jax.jit(world)(state.turn, state.body)[0])[0]
     expected = {"right": (35, 2), "straight": (2, -35), "left": (-35, -2)}[turn]
     np.testing.assert_allclose(where, expected, atol=9.5)
     off_lane = {"right": where[1] - 2, "straight": where[0] - 2, "left": where[1] + 2}[turn]
@@ -76,7 +76,7 @@ def test_idle_keeps_the_target_speed():
 
 def test_who_has_arrived_is_gone_and_takes_no_further_part():
     game = Intersection(num_vehicles=2, routes=("right", "right"))
-    state, _ = game.reset(KEY)
+    state, _ = jax.jit(game.reset)(KEY)
     play = jax.jit(game.step)
     seen = []
     for _ in range(13):
@@ -84,7 +84,7 @@ def test_who_has_arrived_is_gone_and_takes_no_further_part():
         seen.append(np.asarray(step.mask))
     assert seen[0].all()
     assert seen[-1].tolist() == [False, True]
-    obs = np.asarray(game.observe(state))
+    obs = np.asarray(jax.jit(game.observe)(state))
     assert (obs[1, 13:] == 0).all()  # vehicle 1 no longer sees vehicle 0
 
 
@@ -127,8 +127,8 @@ def test_bad_options_are_named(options, word):
 
 
 def test_eight_vehicles_start_apart():
-    state, obs = Intersection(num_vehicles=8).reset(KEY)
-    positions = np.asarray(world(state.turn, state.body)[0])
+    state, obs = jax.jit(Intersection(num_vehicles=8).reset)(KEY)
+    positions = np.asarray(jax.jit(world)(state.turn, state.body)[0])
     gaps = np.linalg.norm(positions[:, None] - positions[None], axis=-1) + 100 * np.eye(8)
     assert gaps.min() > 5.5
     assert obs.shape[0] == 8

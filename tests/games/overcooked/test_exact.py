@@ -24,7 +24,7 @@ def test_listed_transitions_are_the_games(kitchen):
     state, joint = rng.integers(0, len(kitchen.codes), 500), rng.integers(0, 36, 500)
     states = jax.tree.map(lambda x: jnp.asarray(x[state]), kitchen.states)
     actions = jnp.asarray(np.stack([joint // 6, joint % 6], -1), jnp.int32)
-    after, step = jax.vmap(lambda s, a: GAME.step(jax.random.key(0), s, a))(states, actions)
+    after, step = jax.jit(jax.vmap(lambda s, a: GAME.step(jax.random.key(0), s, a)))(states, actions)
     after = dataclasses.replace(after, time=jnp.zeros_like(after.time))
     np.testing.assert_array_equal(kitchen.index(after), kitchen.following[state, joint])
     np.testing.assert_array_equal(np.asarray(step.info["soups"]).sum(-1), kitchen.soups[state, joint])

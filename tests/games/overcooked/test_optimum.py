@@ -33,7 +33,7 @@ def play(game, starts, steps, seed):
     """Random play, rich in interactions, from random starts, much lying and cooking: states `[time + 1, env, ...]`."""
     rng = np.random.default_rng(seed)
     actions = rng.choice(6, (steps, starts, 2), p=[0.14, 0.14, 0.14, 0.14, 0.04, 0.4])
-    first = jax.vmap(game.reset)(jax.random.split(jax.random.key(seed), starts))[0]
+    first = jax.jit(jax.vmap(game.reset))(jax.random.split(jax.random.key(seed), starts))[0]
     full = rng.random(first.onions.shape) < 0.5
     cooking = np.where(full, rng.integers(0, game.cook_time + 1, full.shape), first.cooking)
     first = dataclasses.replace(

@@ -20,7 +20,7 @@ N, S, E, W, STAY, ACT = range(6)
 
 def run(game, plans, state=None):
     """Plays the two players' plans side by side; returns the state and all rewards."""
-    state = game.reset(jax.random.key(0))[0] if state is None else state
+    state = jax.jit(game.reset)(jax.random.key(0))[0] if state is None else state
     step = jax.jit(lambda s, a: game.step(jax.random.key(0), s, a))
     paid, soups = [], 0.0
     for actions in zip(*plans):
@@ -31,7 +31,7 @@ def run(game, plans, state=None):
 
 
 def test_starts_facing_north_with_empty_hands():
-    state, obs = Overcooked().reset(jax.random.key(0))
+    state, obs = jax.jit(Overcooked().reset)(jax.random.key(0))
     np.testing.assert_array_equal(state.position, [[1, 2], [3, 1]])
     assert not state.facing.any()
     assert not state.held.any()
@@ -97,9 +97,9 @@ def test_counters_hold_one_thing():
 
 def test_time_limit_truncates_and_never_terminates():
     game = Overcooked(horizon=3)
-    state = game.reset(jax.random.key(0))[0]
+    state, step = game.reset(jax.random.key(0))[0], jax.jit(game.step)
     for k in range(3):
-        state, timestep = game.step(jax.random.key(0), state, jnp.array([STAY, STAY]))
+        state, timestep = step(jax.random.key(0), state, jnp.array([STAY, STAY]))
         assert bool(timestep.truncated) == (k == 2)
         assert not timestep.terminated.any()
 
@@ -119,7 +119,7 @@ def test_contract(game):
 
 def test_random_starts_stay_in_reach():
     game = Overcooked("forced_coordination", random_start=True)
-    state, _ = jax.vmap(game.reset)(jax.random.split(jax.random.key(0), 200))
+    state, _ = jax.jit(jax.vmap(game.reset))(jax.random.split(jax.random.key(0), 200))
     cells = np.asarray(state.position[..., 0] + game.kitchen.width * state.position[..., 1].astype(int))
     for player, region in enumerate(game.kitchen.regions):
         assert set(cells[:, player]) == set(region)

@@ -42,7 +42,7 @@ def play(game, seed):
     what the steps returned."""
     rng = np.random.default_rng(seed)
     actions = rng.choice(6, (TIME, ENVS, game.num_agents), p=[0.14, 0.14, 0.14, 0.14, 0.04, 0.4])
-    state = game.reset(jax.random.key(0))[0]
+    state = jax.jit(game.reset)(jax.random.key(0))[0]
     pots = (ENVS, len(game.kitchen.pots))
     onions = rng.integers(0, 4, pots)
     drawn = {

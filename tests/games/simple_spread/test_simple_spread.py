@@ -99,9 +99,8 @@ def test_the_time_limit_truncates():
 
 def test_motion_can_be_differentiated_where_agents_meet():
     state = at([[0, 0], [0.2, 0]])
-    slope = jax.jacobian(lambda p: SimpleSpread(agents=2).step(KEY, at(p), jnp.array([0, 0]))[0].velocity[0, 0])(
-        state.place
-    )
+    game = SimpleSpread(agents=2)
+    slope = jax.jit(jax.jacobian(lambda p: game.step(KEY, at(p), jnp.array([0, 0]))[0].velocity[0, 0]))(state.place)
     # 100 N per unit of overlap, for 0.1 s.
     np.testing.assert_allclose(slope[:, 0], [-10, 10], rtol=1e-3)
     assert np.all(np.isfinite(slope))
