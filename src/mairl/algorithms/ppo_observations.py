@@ -24,5 +24,7 @@ def observation_bases(record: PPORecord, units: int) -> Basis:
 
 def flat_observations(record: PPORecord) -> tuple[np.ndarray, np.ndarray]:
     """Observations before and after each step, `[step, time, env, agent, size]`."""
-    see = jax.jit(jax.vmap(jax.vmap(jax.vmap(jax.vmap(flatten)))))
-    return np.asarray(see(record.rollout.obs)), np.asarray(see(record.rollout.next_obs))
+    return np.asarray(_flat(record.rollout.obs)), np.asarray(_flat(record.rollout.next_obs))
+
+
+_flat = jax.jit(jax.vmap(jax.vmap(jax.vmap(jax.vmap(flatten)))))

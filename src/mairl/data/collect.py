@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame, State
@@ -112,16 +112,34 @@ class Episodes(eqx.Module):
 
 
 def play_episodes(
-    game: MarkovGame, policy: Policy, key: Key[Array, ""], num_episodes: int, greedy: bool = False
+    game: MarkovGame,
+    policy: Policy,
+    key: Key[Array, ""],
+    num_episodes: int,
+    greedy: bool | Bool[Array, ""] = False,
 ) -> Episodes:
-    """Plays each of `num_episodes` games once, from a fresh state to its end (at most `game.horizon` steps)."""
+    """Plays each of `num_episodes` games once, from a fresh state to its end (at most `game.horizon` steps).
+
+    Args:
+        greedy: take the policy's mode instead of a sample. Under `jit` an array serves for both with one program.
+    """
     key_reset, key_play = jax.random.split(key)
     first = reset(game, key_reset, num_episodes)
 
+    def act(key, obs, allowed):
+        def mode():
+            return policy.mode(obs, allowed)
+
+        def sample():
+            return policy.sample(key, obs, allowed)
+
+        if isinstance(greedy, bool):
+            return mode() if greedy else sample()
+        return jax.lax.cond(greedy, mode, sample)
+
     def one(key, state, over):
         key_act, key_step = jax.random.split(key)
-        obs, allowed = game.observe(state), game.action_mask(state)
-        actions = policy.mode(obs, allowed) if greedy else policy.sample(key_act, obs, allowed)
+        actions = act(key_act, game.observe(state), game.action_mask(state))
         next_state, step = game.step(key_step, state, actions)
         next_state = jax.tree.map(lambda a, b: jnp.where(over, a, b), state, next_state)
         transition = Transition(
@@ -143,6 +161,10 @@ def play_episodes(
     keys = jax.random.split(key_play, game.horizon)
     _, (steps, alive, info) = jax.lax.scan(step_all, (first, jnp.zeros(num_episodes, bool)), keys)
     return Episodes(steps, alive, info)
+
+
+play_compiled = eqx.filter_jit(play_episodes)
+"""`play_episodes` as a program, which is kept."""
 
 
 def record(
@@ -181,13 +203,12 @@ def record(
         )
     if (num_episodes is None) == (num_steps is None):
         raise ValueError("give either num_episodes or num_steps")
-    run = eqx.filter_jit(play_episodes)
     parts, have = [], 0
     want = int(num_episodes if num_episodes is not None else num_steps or 0)
     while have < want:
         key, key_part = jax.random.split(key)
         size = min(batch, num_episodes) if num_episodes is not None else batch
-        part = jax.tree.map(np.asarray, run(game, policy, key_part, size, greedy))
+        part = jax.tree.map(np.asarray, play_compiled(game, policy, key_part, size, greedy))
         parts.append(part)
         have += size if num_episodes is not None else int(part.lengths.sum())
 

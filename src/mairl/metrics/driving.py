@@ -114,6 +114,9 @@ def drive(game: Driving, policy: Policy, key: Key[Array, ""], greedy: bool = Fal
     return jax.lax.scan(tick, first, jax.random.split(key, game.horizon))[1]
 
 
+_drive = eqx.filter_jit(drive)
+
+
 def staying(game: Driving) -> Driving:
     """The same game, but that everybody stays on the road whatever happens: to be compared with logs to their end."""
     stay = {field.name: "ignore" for field in dataclasses.fields(Rules) if field.name.startswith("at_")}
@@ -132,14 +135,13 @@ def driving_metrics(game: Driving, policy: Policy, seed: int = 0, greedy: bool =
         moment that log and rollout share, and its parts along and across the logged heading (metres); "jsd": the
         Jensen-Shannon divergence (nats) between rollouts and logs of each of `BINS`.
     """
-    run = eqx.filter_jit(drive)
-    played = jax.tree.map(np.asarray, run(game, policy, jax.random.key(seed), greedy))
+    played = jax.tree.map(np.asarray, _drive(game, policy, jax.random.key(seed), greedy))
     driven = np.asarray(game.worlds.driven) & (np.arange(game.num_agents) < game.learners)
     count = int(driven.sum())
     ever = {name: (played.events[name].any(0) & driven) for name in EVENTS}
     rates = {("goal_rate" if k == "goal" else f"{k}_rate"): float(v.sum()) / count for k, v in ever.items()}
     rates["infraction_rate"] = float((ever["collision"] | ever["off_road"]).sum()) / count
-    free = jax.tree.map(np.asarray, run(staying(game), policy, jax.random.key(seed + 1), greedy))
+    free = jax.tree.map(np.asarray, _drive(staying(game), policy, jax.random.key(seed + 1), greedy))
     return {"controlled_agents": count, **rates, **_distances(free), "jsd": _divergences(free, game.worlds.dt)}
 
 

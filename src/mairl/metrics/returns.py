@@ -16,7 +16,7 @@ from mairl.metrics.intervals import mean_interval
 
 
 @eqx.filter_jit
-def _play(policy, game, keys, episodes: int, greedy: bool):
+def _play(policy, game, keys, episodes: int, greedy):
     def one(policy, key):
         played = play_episodes(game, policy, key, episodes, greedy)
         paid = {}
@@ -43,7 +43,7 @@ def returns_of(
         mean's 95% interval over all episodes, as if the seeds were one).
     """
     keys = jax.random.split(jax.random.key(seed + 77), seeds)
-    returns, lengths, info = jax.tree.map(np.asarray, _play(policy, game, keys, episodes, greedy))
+    returns, lengths, info = jax.tree.map(np.asarray, _play(policy, game, keys, episodes, jnp.asarray(greedy)))
     by_seed = returns.mean(1)
     mean, interval = mean_interval(by_seed.mean(1))
     total, total_interval = mean_interval(by_seed.sum(1))

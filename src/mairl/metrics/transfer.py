@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,14 +23,12 @@ from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
 from mairl.core.reward import Reward
 from mairl.core.stacked import one_of
-from mairl.data.collect import play_episodes
+from mairl.data.collect import play_compiled
 from mairl.games.rewarded import RewardedGame
 from mairl.networks.rewards import CautiousReward, ScaledReward
 
 DEVIATION = 0.3
 """Of what is paid a step in random play: returns are then numbers around 1, which critics and steps are made for."""
-
-_play = eqx.filter_jit(play_episodes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Transfer:
 def spread_at_random(game: MarkovGame, payment: Reward, episodes: int = 200) -> float:
     """The standard deviation of a reward over steps and agents of random play; 1 where it does not vary."""
     world = RewardedGame(game, payment)
-    steps = _play(world, UniformPolicy(game.num_agents, game.action_space), jax.random.key(401), episodes).steps
+    steps = play_compiled(world, UniformPolicy(game.num_agents, game.action_space), jax.random.key(401), episodes).steps
     deviation = float(np.std(np.asarray(steps.reward)[np.asarray(steps.mask)]))
     return deviation if deviation > 0 else 1.0
 
@@ -152,4 +149,4 @@ def _trained(learner, world: MarkovGame, seed: int, budget: int, progress: bool)
 
 
 def _mean_return(world: MarkovGame, policy: Policy, seed: int, episodes: int) -> float:
-    return float(np.mean(np.asarray(_play(world, policy, jax.random.key(seed), episodes).returns)))
+    return float(np.mean(np.asarray(play_compiled(world, policy, jax.random.key(seed), episodes).returns)))

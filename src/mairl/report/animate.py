@@ -6,7 +6,6 @@ import base64
 import io
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import numpy as np
 from PIL import Image
@@ -14,12 +13,12 @@ from PIL import Image
 from mairl.core.errors import InvalidData, MissingPackage
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy
-from mairl.data.collect import play_episodes
+from mairl.data.collect import play_compiled
 
 
 def episode_states(game: MarkovGame, policy: Policy, seed: int = 0, greedy: bool = False):
     """One episode's states `[time+1, ...]` and the rewards `[time, agent]` of its steps, on the host."""
-    played = eqx.filter_jit(play_episodes)(game, policy, jax.random.key(seed), 1, greedy)
+    played = play_compiled(game, policy, jax.random.key(seed), 1, greedy)
     length = int(played.lengths[0])
     first = jax.tree.map(lambda x: np.asarray(x[:length, 0]), played.steps.state)
     last = jax.tree.map(lambda x: np.asarray(x[length - 1 : length, 0]), played.steps.next_state)

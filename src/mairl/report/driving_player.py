@@ -52,7 +52,7 @@ def rollout_scenes(scenes: DrivingScenes, policy: Policy, key: Key[Array, ""], g
                 f"{scenario.scenario_id} has steps of {scenario.dt:g} s, the game of {game.worlds.dt:g} s: they cannot "
                 "be shown side by side"
             )
-    played = jax.tree.map(np.asarray, eqx.filter_jit(_play)(game, policy, key, greedy))
+    played = jax.tree.map(np.asarray, _play(game, policy, key, greedy))
     return [_scene(game, scenario, slots, k, *played) for k, (scenario, slots) in enumerate(_pairs(scenes))]
 
 
@@ -60,6 +60,7 @@ def _pairs(scenes: DrivingScenes) -> Sequence[tuple[Scenario, Slots]]:
     return list(zip(scenes.scenarios, scenes.slots, strict=True))
 
 
+@eqx.filter_jit
 def _play(game: Driving, policy: Policy, key: Key[Array, ""], greedy: bool) -> tuple[State, dict[str, Array]]:
     """States `[time + 1, world, ...]` and what happened `[time, world, agent]`."""
     count = len(game.worlds)

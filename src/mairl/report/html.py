@@ -219,16 +219,15 @@ def grid_maps(game: MarkovGame, learned: Learned, episodes: int = 64) -> list[tu
     """True and recovered reward by the first agent's cell after the step, in games whose state has cells."""
     reward = learned.induced_reward or learned.reward
     first = one_of((learned.policy, reward), 0)
-    from mairl.core.transition import observe
-    from mairl.data.collect import play_episodes
+    from mairl.data.collect import play_compiled
     from mairl.networks.rewards import reward_of
 
-    played = eqx.filter_jit(play_episodes)(game, first[0], jax.random.key(11), episodes)
+    played = play_compiled(game, first[0], jax.random.key(11), episodes)
     steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played.steps)
     cells = getattr(steps.next_state, "agents", getattr(steps.next_state, "position", None))
     if cells is None or cells.ndim != 3 or cells.shape[-1] != 2 or not jnp.issubdtype(cells.dtype, jnp.integer):
         return []
-    seen = eqx.filter_jit(lambda s: observe(game, s))(steps)
+    seen = _observed(game, steps)
     found = reward_of(first[1], seen)
     alive, where = np.asarray(seen.mask[:, 0]), np.asarray(cells[:, 0])
     width, height = where[alive].max(0) + 1
@@ -241,22 +240,28 @@ def grid_maps(game: MarkovGame, learned: Learned, episodes: int = 64) -> list[tu
     return maps
 
 
+@eqx.filter_jit
+def _observed(game: MarkovGame, steps):
+    from mairl.core.transition import observe
+
+    return observe(game, steps)
+
+
+@eqx.filter_jit
+def _chances(policies, steps):
+    """`[step, agent, action]` mean over seeds of what the policies would do."""
+    each = eqx.filter_vmap(lambda p: jax.vmap(p.log_probs)(steps.obs, steps.action_mask))(policies)
+    return jnp.mean(jnp.exp(each), axis=0)
+
+
 def behaviour_plots(facts, game: MarkovGame | None, learned: Learned) -> list[tuple[str, str]]:
     """How often each action is taken: recorded, and by the learned policy in the same situations."""
     data = load_demos(facts)
     if data is None or game is None or not game.pure or not isinstance(learned.policy, DiscretePolicy):
         return []
-    from mairl.core.transition import observe
-
     index = jnp.asarray(np.random.default_rng(0).permutation(data.num_steps)[:2048])
-    steps = eqx.filter_jit(lambda t: observe(game, t))(data.transition(index))
-
-    @eqx.filter_jit
-    def chances(policy):
-        each = eqx.filter_vmap(lambda p: jax.vmap(p.log_probs)(steps.obs, steps.action_mask))(policy)
-        return jnp.mean(jnp.exp(each), axis=0)
-
-    learned_share = np.asarray(chances(learned.policy))
+    steps = _observed(game, data.transition(index))
+    learned_share = np.asarray(_chances(learned.policy, steps))
     actions, mask = np.asarray(steps.actions), np.asarray(steps.mask)
     names = list(game.action_names())
     drawn = []

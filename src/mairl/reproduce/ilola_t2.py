@@ -27,7 +27,7 @@ from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.policy import Policy, UniformPolicy
 from mairl.core.serialise import load_module, save_module
-from mairl.data.collect import play, play_episodes, reset
+from mairl.data.collect import play, play_compiled, play_episodes, reset
 from mairl.games.simple_spread.game import SimpleSpread
 from mairl.metrics.learning import interquartile_mean, normalised_return, skill
 from mairl.networks.build import NetworkConfig
@@ -108,7 +108,7 @@ def _true_returns(game: MarkovGame, policies: Policy, episodes: int) -> Array:
 def random_returns(game: MarkovGame, episodes: int) -> Float[np.ndarray, " episode"]:
     """The same of uniformly random play."""
     policy = UniformPolicy(game.num_agents, game.action_space)
-    played = eqx.filter_jit(play_episodes)(game, policy, jax.random.key(78), episodes)
+    played = play_compiled(game, policy, jax.random.key(78), episodes)
     return np.asarray(jnp.mean(played.returns, axis=-1), np.float64)
 
 

@@ -207,7 +207,7 @@ def run_job(
 
 
 @eqx.filter_jit
-def _final_returns(policy, game, keys, episodes: int, greedy: bool):
+def _final_returns(policy, game, keys, episodes: int, greedy):
     def one(policy, key):
         return jnp.mean(play_episodes(game, policy, key, episodes, greedy).returns, axis=0)
 
@@ -223,7 +223,7 @@ def expert_returns(game_name: str, seeds: tuple[int, ...], episodes: int, stocha
     """`[seed]` mean return per agent of the shipped expert, in the episodes that measure that seed's policies."""
     game, expert = make_game(game_name), load_expert(game_name).policy
     copies = jax.tree.map(lambda x: jnp.stack([x] * len(seeds)) if eqx.is_array(x) else x, expert)
-    played = _final_returns(copies, game, _evaluation_keys(seeds), episodes, not stochastic)
+    played = _final_returns(copies, game, _evaluation_keys(seeds), episodes, jnp.asarray(not stochastic))
     return np.asarray(played, np.float64).mean(1)
 
 
@@ -248,7 +248,7 @@ def table_row(run: Path, budget: Budget, stochastic: bool = False) -> dict[str, 
     keys = _evaluation_keys(seeds)
     game = make_game(facts["game"])
     returns, greedy = (
-        np.asarray(_final_returns(learned.policy, game, keys, budget.final_episodes, likeliest))
+        np.asarray(_final_returns(learned.policy, game, keys, budget.final_episodes, jnp.asarray(likeliest)))
         for likeliest in (False, True)
     )
     mean, (low, high) = mean_interval(returns.mean(1))
