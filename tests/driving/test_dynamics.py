@@ -150,3 +150,12 @@ def test_a_replay_stays_near_what_was_driven(model, mean):
     assert taken.shape == (90, len(model.low))
     assert error.mean() < mean
     assert error.max() < 5 * mean
+
+
+def test_discrete_actions_are_named_by_their_values():
+    grid = Grid(Bicycle(), bins=(3, 3), bend=(1.0, 1.0))
+    names = grid.names()
+    assert len(set(names)) == grid.num_actions == 9
+    assert names[4] == "+0, +0"
+    for name, value in zip(names, np.asarray(grid.continuous(jnp.arange(9))), strict=True):
+        np.testing.assert_allclose([float(part) for part in name.split(",")], value, rtol=0.05)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import jax
+import numpy as np
 import pytest
 
 from mairl.algorithms.bc import BC
@@ -16,7 +17,7 @@ from mairl.data.collect import record
 from mairl.data.demonstrations import Metadata
 from mairl.games import make_game
 from mairl.networks.build import NetworkConfig
-from mairl.report.html import write_report
+from mairl.report.html import most_taken, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -51,6 +52,19 @@ def test_says_what_was_measured(page):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_of_many_actions_the_most_taken_are_shown_and_nothing_is_lost():
+    shares = np.full((2, 20), 0.01)
+    shares[0, 17], shares[1, 3] = 0.81, 0.81
+    names = [f"a{k}" for k in range(20)]
+    found, labels = most_taken(shares, names, most=5)
+    assert labels == ["a0", "a1", "a3", "a17", "others"]
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    np.testing.assert_allclose(found[0], [0.01, 0.01, 0.01, 0.81, 0.16])
+    few, labels = most_taken(shares[:, :5], names[:5], most=5)
+    assert labels == names[:5]
+    assert few.shape == (2, 5)
+
+
 def test_plays_in_a_browser(page, tmp_path):
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=2000", "--dump-dom"]
     source = (

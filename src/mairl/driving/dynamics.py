@@ -8,6 +8,7 @@ differentiable except where an action or a speed is clipped.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Protocol
 
@@ -317,6 +318,10 @@ class Grid:
             u = np.linspace(-1.0, 1.0, bins)
             found.append((low + high) / 2 + (high - low) / 2 * np.sign(u) * np.abs(u) ** bend)
         return found
+
+    def names(self) -> tuple[str, ...]:
+        """Each index by its continuous action, such as "-4, +0.12", in the model's units."""
+        return tuple(", ".join(f"{v:+.2g}" for v in each) for each in itertools.product(*self.values()))
 
     def continuous(self, action: Int[Array, "*b"]) -> Float[Array, "*b size"]:
         """The continuous action of each index; the last component varies fastest."""

@@ -188,6 +188,10 @@ class Driving(MarkovGame):
         """See `MarkovGame.agent_names`."""
         return tuple(f"vehicle_{i}" for i in range(self.num_agents))
 
+    def action_names(self) -> tuple[str, ...]:
+        """See `MarkovGame.action_names`."""
+        return self.dynamics.names() if isinstance(self.dynamics, Grid) else ()
+
     def render(self, state: State) -> np.ndarray:
         """See `MarkovGame.render`."""
         from mairl.driving.render import render

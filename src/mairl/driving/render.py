@@ -68,10 +68,12 @@ def _map(worlds: Worlds, world: int, low: np.ndarray, high: np.ndarray) -> np.nd
     rows = np.unique(np.asarray(worlds.grid.row[world]))
     found = []
     for table in (worlds.grid.others, worlds.grid.edges):
-        pieces = np.moveaxis(np.asarray(table)[rows[rows > 0]], 1, 2).reshape(-1, len(FEATURES))
-        f = dict(zip(FEATURES, np.unique(pieces[pieces[:, FEATURES.index("kind")] >= 0], axis=0).T, strict=True))
+        f = dict(zip(FEATURES, np.moveaxis(np.asarray(table)[rows[rows > 0]], 1, 0), strict=True))
+        dx, dy = np.abs(f["half_length"] * f["ux"]), np.abs(f["half_length"] * f["uy"])
+        within = (f["x"] + dx > low[0]) & (f["x"] - dx < high[0]) & (f["y"] + dy > low[1]) & (f["y"] - dy < high[1])
+        # A piece is listed in all cells that it is near to. Few are left to be told apart.
+        f = {name: value[within & (f["kind"] >= 0)] for name, value in f.items()}
         dx, dy = f["half_length"] * f["ux"], f["half_length"] * f["uy"]
-        found.append(np.stack([f["x"] - dx, f["y"] - dy, f["x"] + dx, f["y"] + dy, f["kind"]], 1))
-    lines = np.concatenate(found)
-    ends = lines[:, :4].reshape(-1, 2, 2)
-    return lines[((ends.max(1) > low) & (ends.min(1) < high)).all(1)]
+        lines = np.stack([f["x"] - dx, f["y"] - dy, f["x"] + dx, f["y"] + dy, f["kind"]], 1)
+        found.append(np.unique(lines, axis=0))
+    return np.concatenate(found)

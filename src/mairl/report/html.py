@@ -268,9 +268,20 @@ def behaviour_plots(facts, game: MarkovGame | None, learned: Learned) -> list[tu
     for i, agent in enumerate(game.agent_names()):
         taken = np.bincount(actions[mask[:, i], i], minlength=len(names)) / max(1, mask[:, i].sum())
         ours = learned_share[mask[:, i], i].mean(0)
-        groups = {"recorded": taken.tolist(), "learned": ours.tolist()}
-        drawn.append((agent, plots.bars(groups, names, "share of steps")))
+        shares, labels = most_taken(np.stack([taken, ours]), names)
+        groups = {"recorded": shares[0].tolist(), "learned": shares[1].tolist()}
+        drawn.append((agent, plots.bars(groups, labels, "share of steps")))
     return drawn
+
+
+def most_taken(shares: np.ndarray, names: Sequence[str], most: int = 12) -> tuple[np.ndarray, list[str]]:
+    """`[row, action]` of at most `most` actions, in their order: where there are more, those with the largest shares,
+    and all others as one."""
+    if len(names) <= most:
+        return shares, list(names)
+    kept = np.sort(np.argsort(-shares.max(axis=0), kind="stable")[: most - 1])
+    rest = np.delete(shares, kept, axis=1).sum(axis=1, keepdims=True)
+    return np.concatenate([shares[:, kept], rest], axis=1), [*(names[k] for k in kept), "others"]
 
 
 def episode(game: MarkovGame | None, learned: Learned) -> dict[str, Any] | None:

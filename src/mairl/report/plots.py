@@ -88,7 +88,7 @@ def bars(groups: dict[str, list[float]], labels: list[str], ylabel: str) -> str:
         axis.bar(
             np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width, values, width, label=name, color=COLOURS[k]
         )
-    axis.set_xticks(np.arange(len(labels)), labels)
+    axis.set_xticks(np.arange(len(labels)), labels, fontsize=8 if max(map(len, labels)) > 8 else None)
     axis.set_ylabel(ylabel)
     axis.legend(frameon=False, fontsize=8)
     plain(axis)
