@@ -17,10 +17,10 @@ from mairl.driving.idm import Driver, idm
 from mairl.driving.load import load
 from mairl.driving.observe import Sight
 from mairl.driving.paths import PATH, lanes_beside_paths
+from mairl.driving.prepare import LOG, WorldConfig
 from mairl.driving.record import following_actions
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import scene_of
-from mairl.driving.world import LOG, WorldConfig
 from mairl.scenarios.generate import generate
 from mairl.scenarios.schema import AgentType
 

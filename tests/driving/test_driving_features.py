@@ -9,11 +9,11 @@ import pytest
 from mairl.driving.game import Driving
 from mairl.driving.load import load
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.record import following_actions
 from mairl.driving.rewards import FEATURES, RewardWeights
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules
-from mairl.driving.world import WorldConfig
 from mairl.scenarios.generate import generate
 
 WEIGHTS = RewardWeights(**{name: (-1) ** k * (k + 1.0) for k, name in enumerate(FEATURES)})

@@ -16,10 +16,11 @@ from mairl.driving.lane_index import FACTS, FORKS, LINKS, POINTS, LaneConfig
 from mairl.driving.lanes_around import LANE, REACH, on_lane
 from mairl.driving.load import driving
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import start
 from mairl.driving.surroundings import FAST, UNIT, logged
-from mairl.driving.world import WorldConfig, worlds_of
+from mairl.driving.world import worlds_of
 from mairl.networks.build import NetworkConfig, flat_size, make_network
 from mairl.networks.set_encoder import SetEncoder
 from mairl.scenarios.generate import generate

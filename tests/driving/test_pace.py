@@ -15,10 +15,10 @@ from mairl.driving.game import Driving
 from mairl.driving.lane_index import FACTS, LaneConfig
 from mairl.driving.load import driving, load
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.rewards import FEATURES, LANE_FEATURES
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules
-from mairl.driving.world import WorldConfig
 from mairl.testing.scenarios import made_scenario
 
 SIGHT = Sight(partners=3, edges=8, others=8)

@@ -12,10 +12,10 @@ import pytest
 from mairl.core.errors import InvalidData
 from mairl.driving.dynamics import Bicycle, DeltaLocal, InvertibleBicycle, Jerk, motion
 from mairl.driving.load import load
+from mairl.driving.prepare import LOG, WorldConfig
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules, State, happened, start
 from mairl.driving.tracking import replay
-from mairl.driving.world import LOG, WorldConfig
 from mairl.scenarios.readers import reader
 
 SHARED = os.environ.get("MAIRL_SHARED_DATA")

@@ -11,9 +11,9 @@ from mairl.driving.follow import following, retracing
 from mairl.driving.game import Driving
 from mairl.driving.load import load
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import LOG, WorldConfig
 from mairl.driving.record import disturbed, retracing_actions
 from mairl.driving.road_grid import GridConfig
-from mairl.driving.world import LOG, WorldConfig
 from mairl.scenarios.generate import generate
 
 

@@ -15,9 +15,10 @@ from mairl.driving.idm import Driver
 from mairl.driving.lane_index import LaneConfig
 from mairl.driving.observe import Sight
 from mairl.driving.paths import PATH
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import scene_of
-from mairl.driving.world import WorldConfig, worlds_of
+from mairl.driving.world import worlds_of
 from mairl.scenarios.generate import generate
 from mairl.scenarios.schema import AgentType
 from mairl.testing.scenarios import made_scenario

@@ -13,11 +13,11 @@ from mairl.driving.dynamics import Bicycle, Grid, InvertibleBicycle, Jerk
 from mairl.driving.game import Driving
 from mairl.driving.load import GRIDS, load
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import LOG, WorldConfig
 from mairl.driving.record import following_actions, record_logs
 from mairl.driving.rewards import FEATURES, RewardWeights, features
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import EVENTS, Rules, advance, scene_of
-from mairl.driving.world import LOG, WorldConfig
 from mairl.metrics.driving import drive
 from mairl.scenarios.generate import generate
 

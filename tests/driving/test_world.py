@@ -8,8 +8,9 @@ import pytest
 
 from mairl.core.errors import InvalidData, InvalidGame
 from mairl.driving.load import driving, fine_starts, load
+from mairl.driving.prepare import GOAL, LOG, WorldConfig, drivable, levelled, resampled
 from mairl.driving.road_grid import FEATURES, GridConfig
-from mairl.driving.world import GOAL, LOG, WorldConfig, drivable, levelled, resampled, worlds_of
+from mairl.driving.world import worlds_of
 from mairl.scenarios.generate import generate
 from mairl.scenarios.schema import USUAL_SIZE, AgentType
 

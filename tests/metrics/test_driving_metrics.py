@@ -13,9 +13,9 @@ from mairl.driving.dynamics import InvertibleBicycle
 from mairl.driving.game import Driving
 from mairl.driving.load import load
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.record import following_actions
 from mairl.driving.road_grid import GridConfig
-from mairl.driving.world import WorldConfig
 from mairl.metrics.driving import BINS, driving_metrics, jensen_shannon, staying
 from mairl.scenarios.generate import generate
 

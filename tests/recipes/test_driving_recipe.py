@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from mairl.algorithms.fit import fit
-from mairl.driving.world import drivable
+from mairl.driving.prepare import drivable
 from mairl.networks.build import Flat, make_network
 from mairl.networks.set_encoder import SetEncoder
 from mairl.recipes import driving

@@ -23,8 +23,8 @@ from mairl.core.spaces import Discrete
 from mairl.driving.game import Driving
 from mairl.driving.load import load
 from mairl.driving.observe import FULL, SMALL, Sight
+from mairl.driving.prepare import WorldConfig, drivable
 from mairl.driving.road_grid import GridConfig
-from mairl.driving.world import WorldConfig, drivable
 from mairl.scenarios import store
 from mairl.scenarios.generate import generate
 from mairl.scenarios.schema import Scenario

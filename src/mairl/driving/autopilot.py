@@ -20,9 +20,10 @@ from mairl.core.arrays import on_device
 from mairl.driving.idm import Driver, View
 from mairl.driving.mobil import changed, lane_offset
 from mairl.driving.paths import PATH, at_station, lanes_beside_routes, paths_of
+from mairl.driving.prepare import LOG
 from mairl.driving.routes import ROUTE, routes_of
 from mairl.driving.surroundings import Scene, logged
-from mairl.driving.world import LOG, Worlds
+from mairl.driving.world import Worlds
 from mairl.scenarios.schema import AgentType
 
 STANDING = 1.0

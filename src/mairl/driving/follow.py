@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mairl.driving.dynamics import Dynamics, motion, wrap
+from mairl.driving.prepare import LOG
 from mairl.driving.simulator import State
 from mairl.driving.tracking import steadied, toward
-from mairl.driving.world import LOG, Worlds
+from mairl.driving.world import Worlds
 
 
 def following(worlds: Worlds, dynamics: Dynamics, state: State) -> Float[Array, "agent size"]:

@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.geometry import same_level
 from mairl.driving.paths import at_station
+from mairl.driving.prepare import STOP
 from mairl.driving.surroundings import Scene
-from mairl.driving.world import STOP, Worlds
+from mairl.driving.world import Worlds
 
 PIECE = 5.0
 """Metres of a path that count as straight where it is searched for what is in the way."""

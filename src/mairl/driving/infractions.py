@@ -7,9 +7,9 @@ from jaxtyping import Array, Bool, Float
 
 from mairl.driving.dynamics import Motion
 from mairl.driving.geometry import meets, nearest_side
+from mairl.driving.prepare import STOP
 from mairl.driving.segments import SegmentKind
 from mairl.driving.surroundings import PARTNER, PER_UNIT, ROAD, UNIT, Partners
-from mairl.driving.world import STOP
 
 LANE_REACH = 2.5
 """Metres from a lane's centreline within which a vehicle is on it, for driving the wrong way."""

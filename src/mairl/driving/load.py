@@ -17,10 +17,11 @@ from mairl.driving.game import Driving
 from mairl.driving.idm import Driver
 from mairl.driving.lane_index import LaneConfig
 from mairl.driving.observe import FULL, SMALL
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.rewards import LANE_FEATURES, weights_of
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules, happened, start
-from mairl.driving.world import Slots, WorldConfig, Worlds, worlds_of
+from mairl.driving.world import Slots, Worlds, worlds_of
 from mairl.scenarios import store
 from mairl.scenarios.generate import generate
 from mairl.scenarios.schema import Scenario
@@ -82,7 +83,7 @@ def driving(
         links: whether it is seen how these hang together.
         routes: with traffic "idm" or "mobil": whether vehicles whose logs show no way drive along the lanes.
         control: who may be driven: "all" vehicles that go somewhere, "sdc": the one that recorded, "predict": those
-            that the source asks to predict. `mairl.driving.world.WorldConfig` takes ids of tracks as well.
+            that the source asks to predict. `mairl.driving.prepare.WorldConfig` takes ids of tracks as well.
 
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from mairl.driving.lanes_around import lanes_seen, links_seen
+from mairl.driving.prepare import GOAL, STOP
 from mairl.driving.simulator import State, around
 from mairl.driving.surroundings import PER_FAST, PER_UNIT, Around, Scene, road, without_self
-from mairl.driving.world import GOAL, STOP, Worlds
+from mairl.driving.world import Worlds
 
 EGO = ("speed", "length", "width", "goal_x", "goal_y", "acceleration", "curvature")
 """Of the vehicle itself: speed (/ FAST), box and goal (/ UNIT, in its frame), what it did last (/ 6 m/s², × 10 m)."""

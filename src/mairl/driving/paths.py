@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mairl.driving.prepare import LOG
 from mairl.driving.segments import SegmentKind
 from mairl.driving.surroundings import UNIT, Scene, logged, road
-from mairl.driving.world import LOG, Worlds
+from mairl.driving.world import Worlds
 
 PATH = ("x", "y", "z", "cos", "sin", "station", "wanted", "left", "right")
 """Of a path at each step of the log: middle, heading, metres from its begin, speed wanted there, metres to the left at

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from mairl.driving.prepare import GOAL
 from mairl.driving.road_grid import FEATURES
 from mairl.driving.segments import SegmentKind
 from mairl.driving.simulator import State, scene_of
-from mairl.driving.world import GOAL, Worlds
+from mairl.driving.world import Worlds
 
 if TYPE_CHECKING:
     from mairl.driving.game import Driving

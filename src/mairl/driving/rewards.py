@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mairl.core.errors import InvalidGame
+from mairl.driving.prepare import GOAL
 from mairl.driving.simulator import Events, State
-from mairl.driving.world import GOAL, Worlds
+from mairl.driving.world import Worlds
 
 FEATURES = (
     "goal",

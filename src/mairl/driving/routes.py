@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float
 from mairl.driving.idm import Driver
 from mairl.driving.lane_index import FACTS, FORKS, LINKS, POINTS, LaneIndex
 from mairl.driving.lanes_around import OnLane, on_lane
+from mairl.driving.prepare import LOG
 from mairl.driving.surroundings import Scene
-from mairl.driving.world import LOG, Worlds
+from mairl.driving.world import Worlds
 from mairl.scenarios.schema import AgentType
 
 BRIEF = 1.0

@@ -19,8 +19,9 @@ from mairl.driving.autopilot import Autopilot, Riders
 from mairl.driving.dynamics import Dynamics, Motion, motion, wrap
 from mairl.driving.infractions import collided, off_road, ran_red, wrong_way
 from mairl.driving.lanes_around import OnLane, on_lane
+from mairl.driving.prepare import GOAL, LOG
 from mairl.driving.surroundings import Around, Scene, logged, partners, road
-from mairl.driving.world import GOAL, LOG, Worlds
+from mairl.driving.world import Worlds
 from mairl.ops.staged import staged
 
 Outcome = Literal["remove", "stop", "ignore"]

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mairl.driving.geometry import same_level
+from mairl.driving.prepare import LOG
 from mairl.driving.road_grid import FEATURES
 from mairl.driving.segments import LEVEL
-from mairl.driving.world import LOG, Worlds
+from mairl.driving.world import Worlds
 
 UNIT = 50.0
 """Metres that count as 1."""

@@ -32,9 +32,9 @@ from mairl.core.stacked import one_of
 from mairl.driving.game import Driving
 from mairl.driving.load import load, scenarios_of
 from mairl.driving.observe import Sight
+from mairl.driving.prepare import WorldConfig
 from mairl.driving.record import retracing_actions
 from mairl.driving.road_grid import GridConfig
-from mairl.driving.world import WorldConfig
 from mairl.metrics.driving import driving_metrics
 from mairl.networks.build import NetworkConfig
 
