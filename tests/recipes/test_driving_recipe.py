@@ -39,8 +39,8 @@ def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(t
     small = dataclasses.replace(small, num_envs=2, num_steps=4, epochs=1, minibatches=1)
     options = ["driving", "-o", str(tmp_path / "out"), "--data", str(tmp_path / "worlds"), "--agents", "2"]
 
-    def quickly(game, recipe, **_):
-        return fit(small, game, budget=8, seeds=[0], episodes=0, evaluations=1).one()
+    def quickly(game, recipe, *, out, **_):
+        return fit(small, game, budget=8, seeds=[0], episodes=0, evaluations=1, out=out / driving.PPO_RUN).one()
 
     monkeypatch.setattr(driving, "train_driver", quickly)
     monkeypatch.setattr("sys.argv", [*options, "--measure"])
@@ -52,6 +52,8 @@ def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(t
     rows = json.loads((tmp_path / "out" / "experts.json").read_text())
     assert [row["held_out"] for row in rows] == [False, False]
     assert rows[0]["places"] == rows[0]["controlled_agents"] == 2
+    (runs,) = (tmp_path / "out").glob("run-*")
+    assert rows[0]["wall_s"] == rows[1]["wall_s"] == driving.learning_seconds(runs) > 0
     assert rows[1]["places"] == drivable(generate(3, "four_way_signal", steps=21)) > 2
     monkeypatch.setattr("sys.argv", [*options, "--measure"])
     driving.main()
