@@ -8,6 +8,7 @@ from mairl.algorithms.ppo import PPO
 from mairl.core.policy import UniformPolicy
 from mairl.games.tabular.matrix import coordination, prisoners_dilemma, stag_hunt
 from mairl.games.tabular.reward import TabularReward
+from mairl.metrics import transfer as metric
 from mairl.metrics.transfer import DEVIATION, cautious, normalised, scaled, spread_at_random, transfer, yardsticks
 from mairl.networks.build import NetworkConfig
 from mairl.networks.rewards import CautiousReward
@@ -16,9 +17,10 @@ LEARNER = PPO(num_envs=16, num_steps=10, learning_rate=1e-2, network=NetworkConf
 BUDGET = 160 * 40
 
 
-def learn(game, payments):
+def learn(game, payments, **options):
     at_random = UniformPolicy(2, game.action_space)
-    return transfer(game, payments, [at_random] * len(payments), LEARNER, budget=BUDGET, discount=0.9, episodes=64)
+    players, options = [at_random] * len(payments), {"budget": BUDGET, "discount": 0.9, "episodes": 64, **options}
+    return transfer(game, payments, players, LEARNER, **options)
 
 
 def test_the_true_reward_in_other_units_leads_to_the_equilibrium():
@@ -33,6 +35,29 @@ def test_the_true_reward_in_other_units_leads_to_the_equilibrium():
     best, random = yardsticks(game, LEARNER, budget=BUDGET, seeds=1, episodes=256)
     assert best == pytest.approx(10.0, abs=1.5)
     assert random == pytest.approx(22.5, abs=1.0)
+
+
+def test_seeds_that_are_done_are_kept(tmp_path, monkeypatch):
+    game, kept = coordination(), tmp_path / "kept.json"
+    payments = [TabularReward.new(k * np.asarray(game.reward)) for k in (1.0, 2.0)]
+    trained = []
+
+    def at_random(learner, world, seed, *_):
+        trained.append(seed)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return UniformPolicy(2, game.action_space)
+
+    monkeypatch.setattr(metric, "_trained", at_random)
+    with pytest.raises(KeyboardInterrupt):
+        learn(game, payments, keep=kept)
+    found = learn(game, payments, keep=kept)
+    assert trained == [0, 1, 1]
+    assert len(set(found.returns)) == len(found.returns) == 2
+    assert found == learn(game, payments), "as uninterrupted"
+    del trained[2:]
+    learn(game, payments[::-1], keep=kept)
+    assert trained == [0, 1, 0, 1], "other rewards begin anew"
 
 
 def test_payments_vary_alike_in_random_play():

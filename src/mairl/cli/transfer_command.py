@@ -32,7 +32,7 @@ def transfer(
     learner's, under whose values the reward may be shaped. For scale, training on the true reward and random play are
     measured beside them; and what the fresh agents and the learned policies earn of the recovered reward: fresh agents
     that earn as much of it and little of the true one were misled by the reward, not by their training. Writes
-    `transfer-GAME.json` into the run.
+    `transfer-GAME.json` into the run; broken off, it goes on after the last agents that were done.
 
     With --caution all seeds' rewards are one: their mean less so many of their standard deviations. Where nothing was
     recorded a recovered reward is a guess, and seeds guess differently; agents that are paid for that go where nobody
@@ -92,6 +92,7 @@ def transfer(
         discount=discount,
         episodes=episodes,
         progress=not json,
+        keep=(partial := path.with_suffix(".partial.json")),
     )
     best, random = metric.yardsticks(
         real, recipe.algorithm, budget=steps, seeds=min(count, 2), episodes=episodes, progress=not json
@@ -115,6 +116,7 @@ def transfer(
         "recovered_return_of_the_learned_policies": found.paid_to_learned,
     }
     path.write_text(jsonlib.dumps(finite(facts_out), indent=1))
+    partial.unlink(missing_ok=True)
     lines = [
         f"fresh agents trained on the {kind.replace('_', ' ')} of {run}, in {name}:",
         f"  true return, mean per agent: {with_interval(mean, interval)}",

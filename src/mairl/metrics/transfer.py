@@ -8,9 +8,13 @@ they guess, so that their mean less their spread (`CautiousReward`) pays least w
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +83,7 @@ def transfer(
     discount: float,
     episodes: int = 200,
     progress: bool = False,
+    keep: Path | None = None,
 ) -> Transfer:
     """Trains fresh agents on each recovered reward, by the learner of the game's expert.
 
@@ -89,19 +94,25 @@ def transfer(
         budget: environment steps.
         discount: under which the reward was recovered: it may be shaped by values under it.
         episodes: measured per seed.
+        keep: a file for seeds that are done, until all are: those that it has, of the same rewards and settings, are
+            not trained again. Whoever has saved the result removes it.
     """
     kind: Any = _over(learner, game, budget)
     kind = dataclasses.replace(kind, discount=discount)
     if hasattr(kind, "reward_scale"):
         kind = dataclasses.replace(kind, reward_scale=1.0)
-    result = Transfer([], [], [])
-    for i, (payment, learned) in enumerate(zip(payments, policies)):
+    asked = _digest(game, kind, budget, episodes, list(payments), list(policies))
+    done = _kept(keep, asked)
+    for i, (payment, learned) in list(enumerate(zip(payments, policies)))[len(done) :]:
         world = RewardedGame(game, scaled(game, payment, episodes))
         policy = _trained(kind, world, i, budget, progress)
-        result.returns.append(_mean_return(game, policy, 500 + i, episodes))
-        result.paid.append(_mean_return(world, policy, 600 + i, episodes))
-        result.paid_to_learned.append(_mean_return(world, learned, 700 + i, episodes))
-    return result
+        returns, paid = _mean_return(game, policy, 500 + i, episodes), _mean_return(world, policy, 600 + i, episodes)
+        done.append((returns, paid, _mean_return(world, learned, 700 + i, episodes)))
+        if keep is not None:
+            temporary = keep.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"asked": asked, "seeds": done}), encoding="utf-8")
+            temporary.replace(keep)
+    return Transfer(*(list(column) for column in zip(*done)))
 
 
 def yardsticks(
@@ -121,6 +132,21 @@ def yardsticks(
     return float(np.mean(paid_truly)), _mean_return(
         game, UniformPolicy(game.num_agents, game.action_space), 400, episodes
     )
+
+
+def _digest(*asked: Any) -> str:
+    """Says whether the same was asked for: arrays by their bytes, all else by what it prints as."""
+    leaves, structure = jax.tree.flatten(asked)
+    parts = [np.asarray(x).tobytes() if eqx.is_array_like(x) else repr(x).encode() for x in leaves]
+    return hashlib.sha256(b"\n".join([str(structure).encode(), *parts])).hexdigest()[:16]
+
+
+def _kept(keep: Path | None, asked: str) -> list[tuple[float, ...]]:
+    """Numbers of the seeds that a file has, if it is of what is asked for."""
+    if keep is None or not keep.exists():
+        return []
+    found = json.loads(keep.read_text(encoding="utf-8"))
+    return [tuple(seed) for seed in found["seeds"]] if found["asked"] == asked else []
 
 
 def discount_of(facts: dict[str, Any], default: float) -> float:

@@ -83,6 +83,7 @@ def transfer_table(
                     recipe.algorithm,
                     discount=discount_of(facts, recipe.algorithm.discount),
                     progress=True,
+                    keep=folder / "transfer.partial.json",
                     **measure,
                 )
                 mean, interval = mean_interval(np.array(found.returns))
@@ -103,6 +104,7 @@ def transfer_table(
                     **provenance(),
                 }
                 merge_rows(path, [row], KEYS)
+                (folder / "transfer.partial.json").unlink(missing_ok=True)
                 wanted = [r for r in wanted if r not in known] + [row]
                 print(
                     f"transfer, {algorithm} on {game_name}, caution {caution}: {row['wall_s']:.0f} s",
