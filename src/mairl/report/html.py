@@ -281,7 +281,7 @@ def most_taken(shares: np.ndarray, names: Sequence[str], most: int = 12) -> tupl
         return shares, list(names)
     kept = np.sort(np.argsort(-shares.max(axis=0), kind="stable")[: most - 1])
     rest = np.delete(shares, kept, axis=1).sum(axis=1, keepdims=True)
-    return np.concatenate([shares[:, kept], rest], axis=1), [*(names[k] for k in kept), "others"]
+    return np.concatenate([shares[:, kept], rest], axis=1), [*(names[int(k)] for k in kept), "others"]
 
 
 def episode(game: MarkovGame | None, learned: Learned) -> dict[str, Any] | None:
