@@ -13,7 +13,8 @@ from jaxtyping import Array
 def on_device(x: Any, dtype: Any = None) -> Array:
     """`jnp.asarray`, without the program that it compiles for every new shape of an array of NumPy's.
 
-    Loading makes arrays of many shapes, and a program costs a hundred times as much as the copy.
+    Loading makes arrays of many shapes, and a program costs a hundred times as much as the copy. Both may share the
+    array's memory instead of copying it: it must not be written to afterwards.
     """
     if isinstance(x, np.ndarray | np.generic):
         return jax.device_put(np.asarray(x, dtype))
