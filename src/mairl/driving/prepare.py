@@ -37,7 +37,7 @@ class WorldConfig:
     """What of a scenario becomes a world.
 
     Attributes:
-        num_agents: places for driven vehicles; 0: as many as the scene with most of them has, up to `MOST`.
+        num_agents: places for driven vehicles; 0: as many as the scene with most of them has, up to 64.
         num_others: places for what replays its log; 0: as many as needed.
         dt: seconds of a step; logs of another step are interpolated.
         start: the log's step (of `dt`) at which driving begins; -1: the scenario's current one.
