@@ -84,13 +84,10 @@ class LaneChanges:
         follower = int(np.argmax(np.where(behind, cars.s, -np.inf))) if behind.any() else -1
         return leader, follower
 
-    def _pair(self, cars, back: int, front: int, desired: float | None = None) -> float:
+    def _pair(self, cars, back: int, front: int, desired: float) -> float:
         """IDM of `back` behind `front` (-1: nobody there)."""
         if back < 0:
             return 0.0
-        t = self.tables
-        if desired is None:
-            desired = float(t.at(t.limit, cars.rail[back : back + 1], cars.s[back : back + 1])[0] * cars.speed[back])
         gap = np.inf
         if front >= 0:
             gap = cars.s[front] - cars.s[back] - (cars.length[front] + cars.length[back]) / 2
@@ -111,19 +108,20 @@ class LaneChanges:
         """Begins changes, one vehicle after the other, so that no two take the same gap."""
         if not self._changes:
             return
-        time = step * self.dt
+        time, t = step * self.dt, self.tables
+        desired = t.at(t.limit, cars.rail, cars.s) * cars.speed
         for i in np.nonzero((cars.target < 0) & ((cars.uid + step) % EVERY == 0))[0].tolist():
             must = self._side(cars, i)
             rail = self.rails[cars.rail[i]]
             if must:
-                if not self._change(cars, i, must, True) and not rail.ends:
+                if not self._change(cars, i, must, desired, True) and not rail.ends:
                     self._give_up(cars, i)
                 continue
             if cars.goal[i] >= 0 or rail.exit or time - cars.changed[i] < PAUSE:
                 continue
             for side in (rail.left, rail.right):
                 through = side and not (self.rails[side[0]].ends or self.rails[side[0]].exit)
-                if through and self._change(cars, i, side, False):
+                if through and self._change(cars, i, side, desired, False):
                     break
 
     def _give_up(self, cars, i: int) -> None:
@@ -137,7 +135,7 @@ class LaneChanges:
     def _length(self, cars, i: int) -> float:
         return float(max(cars.v[i] * cars.duration[i], self.shortest(cars.length[i])))
 
-    def _change(self, cars, i: int, side: tuple[int, float, float], mandatory: bool) -> bool:
+    def _change(self, cars, i: int, side: tuple[int, float, float], desired: np.ndarray, mandatory: bool) -> bool:
         to, first, last = side
         half, way = cars.length[i] / 2, self._length(cars, i)
         if mandatory:
@@ -150,11 +148,14 @@ class LaneChanges:
             room = abs(cars.s[other] - cars.s[i]) - half - cars.length[other] / 2 if other >= 0 else np.inf
             if room < cars.gap[i]:
                 return False
-        where, at = np.array([cars.rail[i], to]), np.array([cars.s[i]] * 2)
-        before, after = self.tables.at(self.tables.limit, where, at) * cars.speed[i]
-        own = (self._pair(cars, i, old_leader, float(before)), self._pair(cars, i, new_leader, float(after)))
-        new = (self._pair(cars, new_follower, new_leader), self._pair(cars, new_follower, i))
-        old = (self._pair(cars, old_follower, i), self._pair(cars, old_follower, old_leader))
+        after = self.tables.at(self.tables.limit, np.array([to]), cars.s[i : i + 1])[0] * cars.speed[i]
+
+        def pair(back: int, front: int, wanted: float | None = None) -> float:
+            return self._pair(cars, back, front, float(desired[back] if wanted is None else wanted))
+
+        own = pair(i, old_leader), pair(i, new_leader, after)
+        new = pair(new_follower, new_leader), pair(new_follower, i)
+        old = pair(old_follower, i), pair(old_follower, old_leader)
         if not mobil(own, new, old, float(cars.politeness[i]), mandatory):
             return False
         cars.target[i], cars.change[i], cars.change_length[i] = to, 0.0, way

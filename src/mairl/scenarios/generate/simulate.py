@@ -177,9 +177,12 @@ class Simulation:
     def _scale(self, s: np.ndarray) -> np.ndarray:
         """Metres driven per metre of station at `s` `[vehicle]`: more than 1 on the outside of a bend."""
         cars, t = self.cars, self.tables
-        to = np.where(cars.target >= 0, cars.target, cars.rail)
-        share = eased(cars.change)
-        return (1 - share) * t.at(t.scale, cars.rail, s) + share * t.at(t.scale, to, s)
+        scale, (moving,) = t.at(t.scale, cars.rail, s), np.nonzero(cars.target >= 0)
+        if len(moving):
+            share = eased(cars.change[moving])
+            beside = t.at(t.scale, cars.target[moving], s[moving])
+            scale[moving] = (1 - share) * scale[moving] + share * beside
+        return scale
 
     def _arrive(self) -> None:
         """New vehicles, where one is due and there is room."""
