@@ -33,7 +33,13 @@ def coverage(data: Demonstrations, space) -> dict[str, Any]:
         f"The recording shows {distinct:,} distinct situations in {data.num_steps:,} steps. Elsewhere the reward is "
         "the network's guess.",
     ]
-    for i, actions in enumerate(never):
+    missing = [len(actions) for actions in never if actions]
+    if len(missing) > 8:
+        sentences.append(
+            f"{len(missing)} of {len(never)} agents never take some of their {space.n} actions, {min(missing)} to "
+            f"{max(missing)} of them: what they would be paid for those is unknown."
+        )
+    for i, actions in enumerate(never if len(missing) <= 8 else ()):
         if actions:
             many = len(actions) > 8
             listed = f"{len(actions)} of its {space.n} actions" if many else "action " + ", ".join(map(str, actions))
