@@ -28,7 +28,8 @@ from mairl.data.collect import play_episodes
 from mairl.games import make_game
 from mairl.recipes import learner_recipe
 from mairl.recipes.sweep import with_fields
-from mairl.reproduce.mamql import demonstrations_for, expert_returns, write_result
+from mairl.reproduce.mamql import demonstrations_for, write_result
+from mairl.reproduce.mamql_shares import expert_returns
 
 GAME, SHARE, SEEDS, EPISODES = "gems-random", 0.35, 2, 500
 

@@ -16,7 +16,7 @@ from mairl.games import make_game
 from mairl.metrics.transfer import Transfer
 from mairl.networks.build import NetworkConfig, per_agent_network
 from mairl.networks.rewards import ActionReward
-from mairl.reproduce import mamql, mamql_transfer
+from mairl.reproduce import mamql, mamql_shares, mamql_transfer
 from mairl.reproduce.mamql import FIGURE2_KEYS, markdown, merge_rows
 from mairl.reproduce.mamql_curves import curves, ratios, write_curves
 
@@ -66,10 +66,10 @@ def test_the_table_shows_published_numbers_beside_ours():
 
 def test_the_expert_is_measured_in_the_very_episodes_of_each_seed():
     """The expert's own return differs between draws of layouts, by as much as what learners are short of it."""
-    expert = mamql.expert_returns("gems-random", (0, 1, 2), 40, False)
+    expert = mamql_shares.expert_returns("gems-random", (0, 1, 2), 40, False)
     assert expert.std() > 0.01
     one = row("mamql", "gems-random", 0.0) | {"return_per_seed": (expert - 0.5).tolist(), "final_episodes": 40}
-    found = mamql.against_expert(one, False)
+    found = mamql_shares.against_expert(one, False)
     assert found["expert_return"] == pytest.approx(expert.mean())
     assert found["share_of_expert"] == pytest.approx(1 - 0.5 / expert.mean())
     assert found["share_ci95"] == pytest.approx([found["share_of_expert"]] * 2), "as far below in every seed"

@@ -10,32 +10,28 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Array
 
 from mairl.algorithms.fit import fit
 from mairl.algorithms.run_folder import provenance
 from mairl.algorithms.settings import check_same, plain
 from mairl.core.learned import Learned
-from mairl.core.policy import DiscretePolicy, NoisyPolicy, masked
 from mairl.data import store
-from mairl.data.collect import play_episodes, record
+from mairl.data.collect import record
 from mairl.data.demonstrations import Metadata
 from mairl.games import make_game
 from mairl.metrics.convergence import episodes_to_converge
 from mairl.metrics.intervals import mean_interval
-from mairl.networks.rewards import reward_of
 from mairl.recipes import learner_recipe, load_expert
+from mairl.reproduce.mamql_measures import learning_measures
+from mairl.reproduce.mamql_shares import against_expert, evaluation_keys, final_returns
 
 GAMES = ("gems", "gems-random", "overcooked", "overcooked-cook5", "intersection")
 ALGORITHMS = ("bc", "iq-independent", "iq-ma-joint", "iq-ma-slice", "ma-airl", "mamql")
@@ -90,70 +86,6 @@ def demonstrations_for(game_name: str, steps: int, folder: Path, stochastic: boo
     return path
 
 
-def learning_measures(game_name: str, stochastic: bool, steps: int = 2048) -> dict[str, Callable[[Learned], Array]]:
-    """What Figures 3 and 4 follow: how near reward and behaviour are to the truth, on fixed steps.
-
-    The steps are the expert's with a quarter of its actions replaced by random ones, so that the reward is also
-    compared where the expert does not go. Reward: mean squared error and correlation of the induced reward after the
-    best affine fit for each agent. Behaviour: KL(expert ‖ learned) in nats (for a greedy expert: the negative
-    log-likelihood of its action) and how often the likeliest actions differ.
-    """
-    game, expert = make_game(game_name), load_expert(game_name).policy
-    assert isinstance(expert, DiscretePolicy)
-    noisy = NoisyPolicy(expert, 0.25, not stochastic)
-    data = record(game, noisy, jax.random.key(3), num_steps=steps).observed(game)
-    index = jnp.arange(data.num_steps)
-    seen = data.transition(index)
-    assert data.true_reward is not None
-    truth = data.true_reward[data.steps[:, 0], data.steps[:, 1]]
-    logits = jax.vmap(expert.logits)(seen.obs)
-    best = jnp.argmax(masked(logits, seen.action_mask), axis=-1)
-    target = (
-        jax.nn.one_hot(best, logits.shape[-1]) if not stochastic else jax.nn.softmax(masked(logits, seen.action_mask))
-    )
-    weight = seen.mask.astype(jnp.float32)
-    total = jnp.sum(weight, axis=0)
-
-    def mean(x):
-        return jnp.sum(jnp.where(seen.mask, x, 0.0), axis=0) / total
-
-    def fitted(learned: Learned):
-        """Each agent's variance explained: (mean squared error of the affine fit, correlation)."""
-        reward = learned.induced_reward or learned.reward
-        if reward is None:
-            return None
-        found = reward_of(reward, seen)
-        x, y = found - mean(found), truth - mean(truth)
-        cov, var_x, var_y = mean(x * y), mean(x * x), mean(y * y)
-        correlation = cov / jnp.sqrt(jnp.maximum(var_x * var_y, 1e-12))
-        return jnp.mean(var_y - cov**2 / jnp.maximum(var_x, 1e-12)), jnp.mean(correlation)
-
-    def kl(learned: Learned):
-        assert isinstance(learned.policy, DiscretePolicy)
-        log_prob = jax.vmap(learned.policy.log_probs)(seen.obs, seen.action_mask)
-        entropy = jnp.sum(jax.scipy.special.xlogy(target, target), axis=-1)
-        return jnp.mean(mean(entropy - jnp.sum(jnp.where(target > 0, target * log_prob, 0.0), axis=-1)))
-
-    def disagreement(learned: Learned):
-        mode = jax.vmap(learned.policy.mode)(seen.obs, seen.action_mask)
-        return jnp.mean(mean((mode != best).astype(jnp.float32)))
-
-    def reward_mse(learned: Learned):
-        result = fitted(learned)
-        return jnp.array(jnp.nan) if result is None else result[0]
-
-    def reward_pearson(learned: Learned):
-        result = fitted(learned)
-        return jnp.array(jnp.nan) if result is None else result[1]
-
-    return {
-        "behaviour/kl": kl,
-        "behaviour/disagreement": disagreement,
-        "reward/affine_mse": reward_mse,
-        "reward/pearson": reward_pearson,
-    }
-
-
 def run_job(
     algorithm_name: str,
     game_name: str,
@@ -206,49 +138,15 @@ def run_job(
     return out
 
 
-@eqx.filter_jit
-def _final_returns(policy, game, keys, episodes: int, greedy):
-    def one(policy, key):
-        return jnp.mean(play_episodes(game, policy, key, episodes, greedy).returns, axis=0)
-
-    return eqx.filter_vmap(one)(policy, keys)
-
-
-def _evaluation_keys(seeds: Sequence[int]) -> Array:
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32) + 10_000)
-
-
-@cache
-def expert_returns(game_name: str, seeds: tuple[int, ...], episodes: int, stochastic: bool) -> np.ndarray:
-    """`[seed]` mean return per agent of the shipped expert, in the episodes that measure that seed's policies."""
-    game, expert = make_game(game_name), load_expert(game_name).policy
-    copies = jax.tree.map(lambda x: jnp.stack([x] * len(seeds)) if eqx.is_array(x) else x, expert)
-    played = _final_returns(copies, game, _evaluation_keys(seeds), episodes, jnp.asarray(not stochastic))
-    return np.asarray(played, np.float64).mean(1)
-
-
-def against_expert(row: dict[str, Any], stochastic: bool) -> dict[str, Any]:
-    """The row with the expert's return and with what share of it was reached.
-
-    Both play episodes that begin alike, so that luck in the draw of beginnings counts for neither: the interval is that
-    of the difference by seed.
-    """
-    own = np.asarray(row["return_per_seed"])
-    expert = expert_returns(row["game"], tuple(range(len(own))), row.get("final_episodes", 1000), stochastic)
-    whole = float(expert.mean())
-    share, interval = mean_interval(1 + (own - expert) / whole) if whole else (None, None)
-    return row | {"expert_return": whole, "share_of_expert": share, "share_ci95": interval}
-
-
 def table_row(run: Path, budget: Budget, stochastic: bool = False) -> dict[str, Any]:
     """One row of Table I (and II) from a finished run: returns of sampled actions, and of the likeliest beside them."""
     facts = json.loads((run / "run.json").read_text())
     learned = Learned.load(run / "learned")
     seeds = facts["seeds"]
-    keys = _evaluation_keys(seeds)
+    keys = evaluation_keys(seeds)
     game = make_game(facts["game"])
     returns, greedy = (
-        np.asarray(_final_returns(learned.policy, game, keys, budget.final_episodes, jnp.asarray(likeliest)))
+        np.asarray(final_returns(learned.policy, game, keys, budget.final_episodes, jnp.asarray(likeliest)))
         for likeliest in (False, True)
     )
     mean, (low, high) = mean_interval(returns.mean(1))
