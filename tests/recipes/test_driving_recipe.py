@@ -33,13 +33,16 @@ def test_the_recipe_as_it_stands_reads_everything_in_one_row():
     assert DrivingRecipe().with_network(NETWORK) == DrivingRecipe()
 
 
-def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("guided", [False, True])
+def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(tmp_path, monkeypatch, capsys, guided):
     store.save([generate(3, "four_way_signal", steps=21)], tmp_path / "worlds")
     small = DrivingRecipe().driving
     small = dataclasses.replace(small, num_envs=2, num_steps=4, epochs=1, minibatches=1)
     options = ["driving", "-o", str(tmp_path / "out"), "--data", str(tmp_path / "worlds"), "--agents", "2"]
+    options += ["--guided"] if guided else []
 
     def quickly(game, recipe, *, out, **_):
+        assert bool(game.sight.way) == game.sight.clock == guided
         return fit(small, game, budget=8, seeds=[0], episodes=0, evaluations=1, out=out / driving.PPO_RUN).one()
 
     monkeypatch.setattr(driving, "train_driver", quickly)
@@ -52,9 +55,15 @@ def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(t
     rows = json.loads((tmp_path / "out" / "experts.json").read_text())
     assert [row["held_out"] for row in rows] == [False, False]
     assert rows[0]["places"] == rows[0]["controlled_agents"] == 2
+    assert rows[0]["guided"] == ("--guided" in rows[0]["command"]) == guided
     (runs,) = (tmp_path / "out").glob("run-*")
     assert rows[0]["wall_s"] == rows[1]["wall_s"] == driving.learning_seconds(runs) > 0
     assert rows[1]["places"] == drivable(generate(3, "four_way_signal", steps=21)) > 2
+    other = [x for x in options if x != "--guided"] + ([] if guided else ["--guided"])
+    monkeypatch.setattr("sys.argv", [*other, "--measure"])
+    with pytest.raises(SystemExit):
+        driving.main()
+    assert "measure it so" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", [*options, "--measure"])
     driving.main()
     again = json.loads((tmp_path / "out" / "experts.json").read_text())

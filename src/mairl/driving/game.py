@@ -201,6 +201,8 @@ class Driving(MarkovGame):
 
 def _check_lanes(worlds: Worlds, sight: Sight, reward: RewardWeights, rules: Rules) -> None:
     """Whether lanes and speed limits are there for whatever asks for them."""
+    if sight.way and worlds.ways is None:
+        raise InvalidGame("sight asks for the way to the goal: build the worlds with WorldConfig(ways=True)")
     asks = [f"a reward for {name}" for name in LANE_FEATURES if getattr(reward, name)]
     asks += ["Rules(off_pace=True)"] if rules.off_pace else []
     asks += [f"Sight(lanes={sight.lanes})"] if sight.lanes else []

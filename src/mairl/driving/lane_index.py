@@ -95,8 +95,7 @@ def lane_index(road: RoadMap, grid: RoadGrid, config: LaneConfig = LaneConfig())
     Args:
         grid: of this map alone.
     """
-    lane, points, facts = _cut(road.lanes, config)
-    links = _links(road.lanes, lane, points, facts)
+    lane, points, facts, links = cut(road.lanes, config)
     # Piece 0.
     nothing = np.zeros((1, 3, POINTS))
     nothing[:, 2] = np.inf
@@ -139,6 +138,13 @@ def joined_lanes(parts: Sequence[LaneIndex]) -> LaneIndex:
         table("local"),
         any(part.has_limits for part in parts),
     )
+
+
+def cut(lanes: Lanes, config: LaneConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One map's pieces, lane by lane: the lane of each, its points `[piece, 3, POINTS]` and its `FACTS`, without piece
+    0; and with it, `LINKS`."""
+    lane, points, facts = _cut(lanes, config)
+    return lane, points, facts, _links(lanes, lane, points, facts)
 
 
 def _cut(lanes: Lanes, config: LaneConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from mairl.driving.prepare import WorldConfig
 from mairl.driving.rewards import LANE_FEATURES, weights_of
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.simulator import Rules, happened, start
+from mairl.driving.ways import AHEAD
 from mairl.driving.world import Slots, Worlds, worlds_of
 from mairl.scenarios import store
 from mairl.scenarios.generate import generate
@@ -59,6 +60,8 @@ def driving(
     links: bool = False,
     routes: bool = False,
     control: str = "all",
+    way: bool = False,
+    clock: bool = False,
 ) -> Driving:
     """The game that the id `driving` stands for.
 
@@ -84,6 +87,8 @@ def driving(
         routes: with traffic "idm" or "mobil": whether vehicles whose logs show no way drive along the lanes.
         control: who may be driven: "all" vehicles that go somewhere, "sdc": the one that recorded, "predict": those
             that the source asks to predict. `mairl.driving.prepare.WorldConfig` takes ids of tracks as well.
+        way: whether driven vehicles are told the way through the lanes to their goals; `mairl.driving.ways`.
+        clock: whether the share of the episode that is over is seen.
 
     Raises:
         InvalidGame: an unknown name; `InvalidData`: a STORE that is none.
@@ -107,6 +112,8 @@ def driving(
         links,
         routes,
         control,
+        way,
+        clock,
     ).game
 
 
@@ -145,6 +152,8 @@ def driving_scenes(
     links: bool = False,
     routes: bool = False,
     control: str = "all",
+    way: bool = False,
+    clock: bool = False,
 ) -> DrivingScenes:
     """The game of `driving` with its scenarios; arguments and errors are the same."""
     if dynamics not in MODELS:
@@ -167,12 +176,12 @@ def driving_scenes(
         raise InvalidGame(f"routes are for traffic=idm or traffic=mobil, not for traffic={traffic}")
     asked = routes or lanes > 0 or any(getattr(weights, name) for name in LANE_FEATURES)
     index = LaneConfig(near=max(lanes, LaneConfig().near), limit=limit) if asked else None
-    config = WorldConfig(num_agents=agents, num_others=others, control=control, grid=grid, lanes=index)
+    config = WorldConfig(num_agents=agents, num_others=others, control=control, grid=grid, lanes=index, ways=way)
     built, slots, excluded = load(scenarios, config, rules)
     who = (
         autopilot(built, Driver(changes=traffic == "mobil", routes=routes)) if traffic in ("idm", "mobil") else traffic
     )
-    seen = dataclasses.replace(SIGHTS[sight], lanes=lanes, links=links)
+    seen = dataclasses.replace(SIGHTS[sight], lanes=lanes, links=links, way=AHEAD if way else (), clock=clock)
     game = Driving(built, model, rules, seen, weights, horizon, who, learners)
     return DrivingScenes(game, scenarios, slots, excluded)
 

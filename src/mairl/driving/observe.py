@@ -17,6 +17,7 @@ from mairl.driving.lanes_around import lanes_seen, links_seen
 from mairl.driving.prepare import GOAL, STOP
 from mairl.driving.simulator import State, around
 from mairl.driving.surroundings import PER_FAST, PER_UNIT, Around, Scene, road, without_self
+from mairl.driving.ways import ahead
 from mairl.driving.world import Worlds
 
 EGO = ("speed", "length", "width", "goal_x", "goal_y", "acceleration", "curvature")
@@ -36,6 +37,8 @@ class Sight:
         clock: whether the share of the episode that is over is seen, as an eighth feature of the ego.
         lanes: pieces of lanes of about 10 m, those nearest to the vehicle's cell first; no more than the index holds.
         links: whether successors, predecessors and neighbours among these pieces are seen, for networks on graphs.
+        way: of the way to the goal through the lanes, the places so many metres ahead are told, as further features of
+            the ego: how much is left, then x and y of these places (`mairl.driving.ways`).
     """
 
     partners: int = 63
@@ -47,6 +50,7 @@ class Sight:
     clock: bool = False
     lanes: int = 0
     links: bool = False
+    way: tuple[float, ...] = ()
 
 
 FULL = Sight()
@@ -113,7 +117,11 @@ def _ego(worlds: Worlds, sight: Sight, state: State, agents: Scene, horizon: int
     ]
     if sight.clock:
         columns.append(jnp.full(n, (state.time - worlds.start[w]) / horizon))
-    return jnp.stack(columns, axis=1)
+    ego = jnp.stack(columns, axis=1)
+    if sight.way and worlds.ways is not None:
+        told = ahead(worlds.ways, w, agents.x, agents.y, agents.c, agents.s, sight.way)
+        ego = jnp.concatenate([ego, told * PER_UNIT], axis=1)
+    return ego
 
 
 def _history(

@@ -48,6 +48,7 @@ class WorldConfig:
         grid: how the map is indexed.
         tolerance: of thinned map lines, metres.
         lanes: how the graph of lanes is indexed; None: not at all, for whoever needs no lanes.
+        ways: whether the ways of driven vehicles to their goals are looked for; see `mairl.driving.ways`.
     """
 
     num_agents: int = 0
@@ -60,6 +61,7 @@ class WorldConfig:
     grid: GridConfig = GridConfig()
     tolerance: float = 0.05
     lanes: LaneConfig | None = None
+    ways: bool = False
 
     def __post_init__(self):
         for name, least in (("num_agents", 0), ("num_others", 0), ("start", -1), ("steps", 0)):

@@ -20,6 +20,7 @@ from mairl.driving.lane_index import LaneIndex, joined_lanes, lane_index
 from mairl.driving.prepare import LOG, Prepared, WorldConfig, levelled, prepared
 from mairl.driving.road_grid import RoadGrid, joined, road_grid
 from mairl.driving.segments import segments
+from mairl.driving.ways import Ways, ways_of
 from mairl.scenarios.schema import Scenario
 
 MOST = 64
@@ -41,6 +42,7 @@ class Worlds(eqx.Module):
         has_edges: False: the map has no road edges, nobody can be off the road.
         dt: seconds of a step.
         lanes: the maps' lanes as a graph; None: not asked for.
+        ways: through the lanes from where each vehicle starts to its goal; None: not asked for.
     """
 
     log: Float[Array, "world time log slot"]
@@ -57,6 +59,7 @@ class Worlds(eqx.Module):
     has_edges: Bool[Array, " world"]
     dt: float = eqx.field(static=True)
     lanes: LaneIndex | None = None
+    ways: Ways | None = None
 
     def __len__(self) -> int:
         return self.log.shape[0]
@@ -81,7 +84,8 @@ class Worlds(eqx.Module):
         """On the device."""
         arrays = [self.log, self.length, self.width, self.height, self.kind, self.driven, self.goal, self.start]
         arrays += [self.stop, self.red, self.grid.origin, self.grid.row, self.grid.edges, self.grid.others]
-        return sum(x.nbytes for x in arrays) + (0 if self.lanes is None else self.lanes.num_bytes)
+        parts = [part.num_bytes for part in (self.lanes, self.ways) if part is not None]
+        return sum(x.nbytes for x in arrays) + sum(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +176,7 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
         has_edges=stacked([len(s.map.edges) > 0 for s in scenarios], bool),
         dt=config.dt,
         lanes=lanes,
+        ways=ways_of([s.map.lanes for s in scenarios], scenes, num_agents) if config.ways else None,
     )
     return worlds, placed
 

@@ -35,6 +35,7 @@ from mairl.driving.observe import Sight
 from mairl.driving.prepare import WorldConfig
 from mairl.driving.record import retracing_actions
 from mairl.driving.road_grid import GridConfig
+from mairl.driving.ways import AHEAD
 from mairl.metrics.driving import driving_metrics
 from mairl.networks.build import NetworkConfig
 
@@ -176,15 +177,21 @@ WOMD = ("waymo", "gpudrive")
 SIGHT = Sight(partners=8, edges=32, others=32)
 """What these experts see: a small set."""
 
+GUIDED = dataclasses.replace(SIGHT, way=AHEAD, clock=True)
+"""And what guided ones see: their way through the lanes, and the time that is left for it."""
 
-def driving_game(data: str, count: int, seed: int, agents: int, others: int) -> tuple[Driving, int, str]:
+
+def driving_game(
+    data: str, count: int, seed: int, agents: int, others: int, sight: Sight = SIGHT
+) -> tuple[Driving, int, str]:
     """Worlds of a STORE or made up (see `mairl.driving.load.scenarios_of`), with what experts see; how many vehicles
     start in an infraction and are not driven; and what experts.json calls such worlds."""
     scenarios = scenarios_of(data, count, seed)
-    config = WorldConfig(num_agents=agents, num_others=others, grid=GridConfig(edges=64, others=SIGHT.others))
+    grid = GridConfig(edges=64, others=sight.others)
+    config = WorldConfig(num_agents=agents, num_others=others, grid=grid, ways=bool(sight.way))
     worlds, _, excluded = load(scenarios, config)
     kinds = sorted({"womd" if s.source in WOMD else s.source for s in scenarios})
-    return Driving(worlds, sight=SIGHT, reward="shaped"), excluded, "+".join(kinds)
+    return Driving(worlds, sight=sight, reward="shaped"), excluded, "+".join(kinds)
 
 
 def row(kind: str, game: Driving, learned: Learned, steps: int, wall_s: float, **facts) -> dict[str, Any]:
@@ -221,22 +228,28 @@ def main() -> None:
     parser.add_argument("--lessons", type=int, help="steps of the first stage; default: by vehicles a world")
     parser.add_argument("--steps", type=int, help="steps of PPO; default: by vehicles a world")
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp", help="sets: what is seen, as sets")
+    parser.add_argument("--guided", action="store_true", help="vehicles see their way through the lanes, and a clock")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--apart", choices=("seeds", "games"), default="seeds", help="games: all devices share them")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--measure", action="store_true", help="no training: measure the expert that FOLDER has, again")
     options = parser.parse_args()
-    game, excluded, name = driving_game(options.data, options.count, options.seed, options.agents, options.others)
+    made_up = options.data == "generated"
+    sight = GUIDED if options.guided else SIGHT
+    game, excluded, name = driving_game(
+        options.data, options.count, options.seed, options.agents, options.others, sight
+    )
     usual_lessons, usual_steps = DrivingRecipe().amounts(game)
     options.lessons = usual_lessons if options.lessons is None else options.lessons
     options.steps = usual_steps if options.steps is None else options.steps
-    made_up = options.data == "generated"
     path, expert = options.out / "experts.json", options.out / f"expert-{name}"
     rows = json.loads(path.read_text()) if path.exists() else []
     before, kept = [old for old in rows if old["worlds"] == name], [old for old in rows if old["worlds"] != name]
     if options.measure:
         if not before or not expert.exists():
             parser.error(f"{options.out} has no expert for these worlds: train one without --measure")
+        if before[0].get("guided", False) != options.guided:
+            parser.error(f"this expert was trained {'without' if options.guided else 'with'} --guided: measure it so")
         learned = Learned.load(expert)
     else:
         learned = train_driver(
@@ -255,16 +268,20 @@ def main() -> None:
     data = "" if options.data == "generated" else f" --data {Path(options.data).name}"
     names = ("count", "agents", "others", "lessons", "steps", "network", "seed")
     command = " ".join(
-        [f"python -m mairl.recipes.driving -o FOLDER{data}", *(f"--{n} {getattr(options, n)}" for n in names)]
+        [
+            f"python -m mairl.recipes.driving -o FOLDER{data}",
+            *(f"--{n} {getattr(options, n)}" for n in names),
+            *(["--guided"] if options.guided else []),
+        ]
     )
-    facts = {"command": command, **provenance()}
+    facts = {"command": command, "guided": options.guided, **provenance()}
     # Vehicles' steps: places without a vehicle are not counted.
     steps = round((options.lessons + options.steps) * driven(game))
     shared = {"excluded_agents": excluded, "num_worlds": len(game.worlds), **facts}
     made = [row(name, game, learned, steps, wall_s, held_out=False, **shared)]
     # And worlds that it has not seen; or those of the STORE with everybody driven who goes somewhere.
     first, agents = (options.seed + 10_000, options.agents) if made_up else (options.seed, 0)
-    further, left, _ = driving_game(options.data, options.count, first, agents, options.others)
+    further, left, _ = driving_game(options.data, options.count, first, agents, options.others, sight)
     if made_up or further.num_agents > game.num_agents:
         shared |= {"excluded_agents": left, "num_worlds": len(further.worlds)}
         made.append(row(name, further, learned, steps, wall_s, held_out=made_up, **shared))
