@@ -14,7 +14,7 @@ from mairl.driving.observe import Sight
 from mairl.driving.prepare import WorldConfig, prepared
 from mairl.driving.road_grid import GridConfig
 from mairl.driving.surroundings import UNIT
-from mairl.driving.ways import PLACES, Ways, ahead, shortest
+from mairl.driving.ways import PLACES, Ways, ahead, even, shortest
 from mairl.driving.world import worlds_of
 from mairl.scenarios.generate import KINDS, generate
 from mairl.scenarios.schema import Lanes, Polylines
@@ -101,6 +101,23 @@ def test_a_way_changes_lanes_only_where_it_may():
     assert len(one(lanes_of(pair), begin, end)) == 2
     # Against the traffic nobody goes.
     assert len(one(lanes_of(pair, left=[(0, 1)], right=[(1, 0)]), (150, 0, 0, np.pi), (20, 5, 0, np.pi))) == 2
+
+
+def test_without_lanes_and_without_a_distance_to_go_there_are_ways_too():
+    nothing = dataclasses.replace(
+        lanes_of([[(0, 0), (1, 0)]]),
+        centre=Polylines(np.zeros((0, 3), np.float32), np.zeros(1, np.int32), (), np.zeros(0, np.int8)),
+        speed_limit=np.zeros(0, np.float32),
+        speed_limit_known=np.zeros(0, bool),
+    )
+    assert one(nothing, (0, 0, 0, 0), (30, 40, 0, 0)).tolist() == [[0, 0], [30, 40]]
+    assert shortest(nothing, np.zeros((0, 4)), np.zeros((0, 4))) == []
+    places, gap = even(np.array([[3.0, 4.0], [3.0, 4.0]]))
+    assert gap == 0
+    assert np.isfinite(places).all()
+    standing = Ways(jnp.asarray(places[None, :, :, None], jnp.float32), jnp.zeros((1, 1), jnp.float32))
+    told = ahead(standing, jnp.int32(0), *(jnp.full(1, v, jnp.float32) for v in (3.0, 2.0, 0.0, 1.0)), (0.0, 50.0))
+    assert told[0].tolist() == pytest.approx([0.0, 2.0, 2.0, 0.0, 0.0], abs=1e-5)
 
 
 def test_levels_are_kept_apart():

@@ -105,7 +105,7 @@ def ahead(
         )
 
     x, y = between(x) - own_x, between(y) - own_y
-    left = (last - station) * gap
+    left = (last - station) * ways.gap[world]
     return jnp.concatenate([left[None], x * own_c + y * own_s, y * own_c - x * own_s]).T
 
 
@@ -118,7 +118,7 @@ def ways_of(lanes: Sequence[Lanes], scenes: Sequence[Prepared], num_agents: int)
         begin = [scene.log[scene.start, LOG.index(name)][who] for name in ("x", "y", "z", "heading")]
         end = [scene.goal[GOAL.index(name)][who] for name in ("x", "y", "z", "heading")]
         for slot, line in enumerate(shortest(road, np.stack(begin, 1), np.stack(end, 1))):
-            places[k, :, :, slot], gap[k, slot] = _even(line)
+            places[k, :, :, slot], gap[k, slot] = even(line)
     return Ways(on_device(places, jnp.float32), on_device(gap, jnp.float32))
 
 
@@ -198,7 +198,7 @@ def _joined(
     return fits, np.hypot(dx, dy) + 2.0 * aside
 
 
-def _even(line: Float[np.ndarray, "point 2"]) -> tuple[np.ndarray, float]:
+def even(line: Float[np.ndarray, "point 2"]) -> tuple[np.ndarray, float]:
     """A way at `PLACES` places, `[WAY, place]`, and the metres between them."""
     step = np.hypot(*np.diff(line, axis=0).T)
     line, step = line[np.r_[True, step > 1e-6]], step[step > 1e-6]
