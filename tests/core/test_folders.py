@@ -1,5 +1,7 @@
 """A folder put in its place: whole, whatever was there before and wherever the work ends."""
 
+import re
+
 import pytest
 
 from mairl.core import folders
@@ -24,6 +26,13 @@ def test_replaces_all_that_was_there(tmp_path):
     assert (place / "inner" / "file").read_text() == "new"
 
 
+def test_a_copy_that_somebody_keeps_stays(tmp_path):
+    place, kept = made(tmp_path / "place", "old"), made(tmp_path / "place.old", "kept")
+    folders.put_in_place(made(tmp_path / "finished", "new"), place)
+    assert (kept / "inner" / "file").read_text() == "kept"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["place", "place.old"]
+
+
 @pytest.mark.parametrize("die_at", range(3))
 def test_ended_anywhere_it_leaves_one_of_them_whole(tmp_path, monkeypatch, die_at):
     """The renames: the old one aside, the new one in; then the old one is deleted."""
@@ -33,7 +42,7 @@ def test_ended_anywhere_it_leaves_one_of_them_whole(tmp_path, monkeypatch, die_a
 
     def counted(original):
         def call(*args, **kwargs):
-            if next(calls) == die_at + 1:  # The first only clears what an earlier death left aside.
+            if next(calls) == die_at:
                 raise Killed
             return original(*args, **kwargs)
 
@@ -44,7 +53,8 @@ def test_ended_anywhere_it_leaves_one_of_them_whole(tmp_path, monkeypatch, die_a
         patch.setattr(folders.shutil, "rmtree", counted(folders.shutil.rmtree))
         with pytest.raises(Killed):
             folders.put_in_place(finished, place)
-    found = {p.name: (p / "inner" / "file").read_text() for p in tmp_path.iterdir()}
+    aside = re.compile(r"place\.[0-9a-f]{32}\.old")
+    found = {aside.sub("place.old", p.name): (p / "inner" / "file").read_text() for p in tmp_path.iterdir()}
     assert (
         found
         == (

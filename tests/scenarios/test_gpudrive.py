@@ -172,6 +172,29 @@ def test_headings_that_fit_no_unit_are_refused_with_both_angles(tmp_path):
     assert "neither in radians (1.57 rad off) nor in degrees" in str(found)
 
 
+def test_a_single_vehicle_may_skid(tmp_path):
+    """One mover whose middle moves 0.3 rad beside where it points, as in a sharp turn: no reason to refuse the file."""
+    for unit, how in ((1.0, "radians by range"), (180 / math.pi, "degrees by range")):
+        top = scene(new=unit == 1.0)
+        for record in top["objects"][1:]:
+            record["velocity"] = [{"x": 0.0, "y": 0.0}] * 12
+        top["objects"][0]["heading"] = [(0.5 + 0.3) * unit] * 12
+        assert good(tmp_path, top).notes["heading_unit"] == how
+
+
+def test_a_few_movers_do_not_show_radians_beyond_one_turn(tmp_path):
+    """In degrees, one vehicle that drifts so that 96 would fit as radians, too: 96 rad are 15 turns."""
+    top = scene(new=False)
+    heading = 96.075
+    motion = math.radians(heading) + 0.15
+    for record in top["objects"]:
+        record["velocity"] = [{"x": 8 * math.cos(motion), "y": 8 * math.sin(motion)}] * 12
+        record["heading"] = [heading] * 12
+        record["valid"] = [True] * 12
+        record["position"] = [{"x": 5000.0 + t, "y": 100.0} for t in range(12)]
+    assert good(tmp_path, top).notes["heading_unit"].startswith("degrees")
+
+
 def test_garbage_where_nobody_was_seen_is_not_looked_at(tmp_path):
     text = json.dumps(scene()).replace("-10000.0", "NaN")
     found = read_text(tmp_path, text)

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_logs import FORMATS, HERE, write
 
@@ -124,17 +126,65 @@ def test_bad_records_and_files_are_skipped_and_listed(logs, tmp_path, workers):
 
 def test_the_second_of_two_scenarios_with_one_id_is_bad(logs, tmp_path):
     again = write(logs / "day-2" / "9.log", 90, 10)
-    with pytest.raises(InvalidData, match=r"9\.log: its scenario 'made-10' is already there, from .*1\.log"):
+    with pytest.raises(InvalidData, match=r"9\.log: its scenario 'made-10', number 2, is already there, from .*1\.log"):
         bring([logs], tmp_path / "store")
     facts = bring([logs], tmp_path / "store", skip_bad=True, resume=True)
     assert ids(tmp_path / "store").count("made-10") == 1
     assert [bad["file"] for bad in facts["skipped"]] == [str(again)]
 
 
+def test_twice_in_one_file_is_said_with_both_numbers(tmp_path):
+    write(tmp_path / "a.log", 1, 2, 1)
+    with pytest.raises(InvalidData, match=r"'made-1', number 3, is already there, as number 1 of the same file"):
+        bring([tmp_path / "a.log"], tmp_path / "store")
+
+
+def test_stores_in_a_source_are_no_source(logs, tmp_path):
+    """Ours, finished and not, are passed over: an import into its own source can be repeated and gone on with."""
+    first = bring([logs], logs / "store")
+    shutil.copytree(logs / "day-0", logs / "half.partial")
+    assert bring([logs], tmp_path / "again")["scenarios"] == first["scenarios"]
+    assert bring([logs], logs / "store", overwrite=True)["scenarios"] == first["scenarios"]
+
+
+def test_linked_folders_are_searched_once(logs, tmp_path):
+    outside = tmp_path / "outside"
+    write(outside / "x.log", 100)
+    (logs / "day-1" / "linked").symlink_to(outside, target_is_directory=True)
+    (logs / "day-1" / "round").symlink_to(logs, target_is_directory=True)
+    bring([logs], tmp_path / "store")
+    found = ids(tmp_path / "store")
+    assert "made-100" in found
+    assert len(found) == len(set(found)) == 16
+
+
+def test_a_file_with_something_bad_is_read_again_on_resuming(tmp_path, monkeypatch):
+    """What it lacked may lie beside it now, as the map of an Argoverse scene."""
+    write(tmp_path / "logs" / "a.log", 1)
+    write(tmp_path / "logs" / "b.log", {"bad": "nan"}, 2)
+    monkeypatch.setenv("MADE_LOGS_READ", str(tmp_path / "read"))
+    with pytest.raises(RuntimeError, match="stop"):
+        bring([tmp_path / "logs"], tmp_path / "store", skip_bad=True, report=raise_at(2))
+    (tmp_path / "read").write_text("")
+    facts = bring([tmp_path / "logs"], tmp_path / "store", skip_bad=True, resume=True)
+    assert (tmp_path / "read").read_text().split() == ["b.log"]
+    assert len(facts["skipped"]) == 1
+    assert ids(tmp_path / "store") == ["made-1", "made-2"]
+
+
+def raise_at(count):
+    def report(done):
+        if done.files == count:
+            raise RuntimeError("stop")
+
+    return report
+
+
 def test_where_nothing_is_left_there_is_no_store(tmp_path):
     write(tmp_path / "a.log", {"bad": "nan"})
     with pytest.raises(InvalidData, match=r"none of 1 files .* nan"):
         bring([tmp_path / "a.log"], tmp_path / "store", skip_bad=True)
+    assert not (tmp_path / "store.partial").exists(), "there is nothing to go on with"
     write(tmp_path / "a.log")
     with pytest.raises(InvalidData, match=r"none of 1 files .* no records"):
         bring([tmp_path / "a.log"], tmp_path / "store", overwrite=True)
@@ -412,3 +462,40 @@ def test_damaged_samples_of_a_folder_are_skipped_and_counted(name, tmp_path):
     facts = import_scenarios([logs], name, tmp_path / "store", workers=1, skip_bad=True, resume=True)
     assert (facts["files"], facts["scenarios"]) == (5, 1)
     assert [Path(bad["file"]).stem for bad in facts["skipped"]] == [f"zz-{k}" for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text"),
+    [
+        ("gpudrive", "license.json", '{"license": "CC"}'),
+        ("gpudrive", "list.json", "[1, 2]"),
+        ("commonroad", "catalog.xml", '<?xml version="1.0"?>\n<!-- none -->\n<Profiles version="1"/>'),
+    ],
+)
+def test_whole_files_of_other_kinds_are_passed_over(tmp_path, name, file, text):
+    """And cut ones of the same name are not: they may have been scenes."""
+    (tmp_path / file).write_text(text)
+    asked = readers.reader(name)
+    assert asked.other(tmp_path / file)
+    with pytest.raises(InvalidData, match=r"it has 1 files; they look like \w+ of another kind$"):
+        readers.find([tmp_path], name)
+    (tmp_path / file).write_text(text[:5] if name == "gpudrive" else "<?xml ")
+    assert not asked.other(tmp_path / file)
+
+
+def test_other_tables_are_no_argoverse_scenes(tmp_path):
+    table = pa.table({"weather": [1.0, 2.0]})
+    pq.write_table(table, tmp_path / "weather.parquet")
+    asked = readers.reader("argoverse2")
+    assert asked.other(tmp_path / "weather.parquet")
+    pq.write_table(pa.table({"track_id": ["AV"]}), tmp_path / "scenario_x.parquet")
+    assert not asked.other(tmp_path / "scenario_x.parquet")
+    assert readers.find([tmp_path], "argoverse2") == [tmp_path / "scenario_x.parquet"]
+
+
+@pytest.mark.skipif(DATA is None, reason="no sample data")
+@pytest.mark.parametrize(
+    ("name", "files"), [("gpudrive", 12), ("commonroad", 63), ("scenarionet", 6), ("argoverse2", 1)]
+)
+def test_a_folder_of_many_formats_is_searched_for_one(name, files):
+    assert len(readers.find([DATA], name)) == files

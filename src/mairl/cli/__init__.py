@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -34,6 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(version("mairl"))
         raise SystemExit(0)
+    for stream in (sys.stdout, sys.stderr):
+        # Terminals of few letters get escapes in place of an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     command = arguments[0]
     if command not in COMMANDS:
         _fail(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")

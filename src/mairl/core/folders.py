@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 
 def put_in_place(finished: Path, path: Path) -> None:
     """Makes a finished folder `path`, in place of what is there, and makes sure that all of it is on the disk.
 
-    Killed at any moment, it leaves the old one or the new one whole; the old one perhaps under the name `{path}.old`.
+    Killed at any moment, it leaves the old one or the new one whole; the old one perhaps under a name `{path}.KEY.old`
+    that is nobody else's.
 
     Args:
         finished: on the same file system.
     """
     for file in [*finished.rglob("*"), finished]:
         sync(file)
-    old = path.with_name(path.name + ".old")
+    old = path.with_name(f"{path.name}.{uuid.uuid4().hex}.old")
     if path.exists():  # Moved aside, not deleted: a kill between the two renames loses nothing.
-        shutil.rmtree(old, ignore_errors=True)
         os.rename(path, old)
     os.rename(finished, path)
     sync(path.parent)

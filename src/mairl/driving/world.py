@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
 from mairl.core.arrays import on_device
-from mairl.core.errors import InvalidGame
+from mairl.core.errors import InvalidData, InvalidGame
 from mairl.driving.lane_index import LaneIndex, joined_lanes, lane_index
 from mairl.driving.prepare import LOG, Prepared, WorldConfig, levelled, prepared
 from mairl.driving.road_grid import RoadGrid, joined, road_grid
@@ -157,7 +157,7 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
         rows = min(time, scene.red.shape[0])
         return np.pad(scene.red[:rows], [(0, time - rows), (0, lights - scene.red.shape[1])])
 
-    grids = [road_grid(segments(s.map, config.tolerance), config.grid) for s in scenarios]
+    grids = [_grid(scenario, config) for scenario in scenarios]
     lanes = None
     if config.lanes is not None:
         lanes = joined_lanes([lane_index(s.map, g, config.lanes) for s, g in zip(scenarios, grids, strict=True)])
@@ -179,6 +179,13 @@ def worlds_of(scenarios: Sequence[Scenario], config: WorldConfig = WorldConfig()
         ways=ways_of([s.map.lanes for s in scenarios], scenes, num_agents) if config.ways else None,
     )
     return worlds, placed
+
+
+def _grid(scenario: Scenario, config: WorldConfig) -> RoadGrid:
+    try:
+        return road_grid(segments(scenario.map, config.tolerance), config.grid)
+    except InvalidData as error:
+        raise InvalidData(f"{scenario.scenario_id}: {error}") from error
 
 
 def _placed(scene: Prepared, num_agents: int, num_others: int) -> Slots:

@@ -48,6 +48,8 @@ def write_animation(pictures: list[np.ndarray], path: Path, fps: float = 6.0) ->
         MissingPackage: MP4 without an encoder.
     """
     kind = path.suffix.lower()
+    if not 0.02 <= fps <= 1000:
+        raise InvalidData(f"fps is {fps:g}, expected 0.02 to 1000 pictures a second")
     if kind == ".gif":
         images = [Image.fromarray(p) for p in pictures]
         images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)

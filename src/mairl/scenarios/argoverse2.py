@@ -59,6 +59,15 @@ def knows(head: bytes) -> bool:
     return head.startswith(b"PAR1")
 
 
+def other(path: Path) -> bool:
+    """Whether a file is whole Parquet with none of Argoverse's own columns."""
+    try:
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return False
+    return not {"track_id", "object_category", "focal_track_id", "observed"} & set(names)
+
+
 def read(path: Path) -> Iterator[Scenario | InvalidData]:
     """The scene of a folder or of a Parquet file, or what is wrong with it."""
     path = Path(path)

@@ -86,8 +86,14 @@ def road_map(archive: Any) -> tuple[RoadMap, dict]:
     return road, {"intersection_lanes": [i for i, s in zip(ids, segments) if s.get("is_intersection") is True]}
 
 
+MOST_PAIRS = 4_000_000
+"""Points of a centreline times those of a boundary."""
+
+
 def nearest_on(places: np.ndarray, line: np.ndarray) -> np.ndarray:
     """The nearest point of a line `[point, 3]` to each place `[place, 2]`, on the ground; with its height."""
+    if len(places) * len(line) > MOST_PAIRS:
+        raise InvalidData(f"it has {len(places)} and {len(line)} points: thin the lines out")
     a, step = line[:-1], np.diff(line, axis=0)
     length = np.maximum((step[:, :2] ** 2).sum(1), 1e-12)
     along = ((places[:, None] - a[:, :2]) * step[:, :2]).sum(2) / length

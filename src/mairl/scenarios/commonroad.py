@@ -11,6 +11,7 @@ Motorcycles are vehicles and trains are not, as in the Waymo dataset's labels.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -21,6 +22,7 @@ from mairl.core.errors import InvalidData, MairlError
 from mairl.scenarios import build
 from mairl.scenarios import commonroad_map as maps
 from mairl.scenarios import commonroad_xml as xml
+from mairl.scenarios.readers import HEAD
 from mairl.scenarios.schema import AgentType, Scenario, Tracks
 from mairl.scenarios.validate import validated
 
@@ -50,6 +52,15 @@ def knows(head: bytes) -> bool:
     head = head.replace(b"\0", b"")
     at = head.find(b"<commonRoad")
     return at >= 0 and head[at + 11 : at + 12] in (b" ", b">", b"\t", b"\r", b"\n")
+
+
+def other(path: Path) -> bool:
+    """Whether a file's first element is that of another kind of XML."""
+    with path.open("rb") as file:
+        head = file.read(HEAD).replace(b"\0", b"")
+    bare = re.sub(rb"<!--.*?-->|<[?!][^>]*>", b"", head, flags=re.DOTALL)
+    root = re.search(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)[\s/>]", bare)
+    return root is not None and root[1] != b"commonRoad"
 
 
 def read(path: Path) -> Iterator[Scenario | InvalidData]:

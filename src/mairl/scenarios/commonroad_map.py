@@ -287,6 +287,10 @@ def _stop_signs(signs: dict[str, Element], found: list[Lanelet]) -> StopSigns:
     return StopSigns(np.array(positions, np.float64).reshape(-1, 3), tuple(ids), build.pairs(controls))
 
 
+MOST_SHOWN = 2_000_000
+"""States of traffic lights: lights times steps."""
+
+
 def signals(root: Element, found: list[Lanelet], steps: int) -> Signals:
     """One traffic light for each lanelet that refers to one, in the file's frame.
 
@@ -298,6 +302,9 @@ def signals(root: Element, found: list[Lanelet], steps: int) -> Signals:
         InvalidData: a cycle is not whole; names the light.
     """
     lights = {}
+    count = len(root.findall("trafficLight"))
+    if count * steps > MOST_SHOWN:
+        raise InvalidData(f"{count} traffic lights and {steps} steps, expected at most {MOST_SHOWN} states: cut it")
     for element in root.findall("trafficLight"):
         identity = xml.name(element)
         try:

@@ -168,11 +168,11 @@ def plain(element: Element) -> dict | list | str | float:
         except ValueError:
             return found
         return as_number if math.isfinite(as_number) else found
-    result: dict = dict(element.attrib)
+    named: dict[str, list] = {}
     for inner in element:
-        if inner.tag not in result:
-            result[inner.tag] = plain(inner)
-        else:
-            before = result[inner.tag]
-            result[inner.tag] = [*(before if isinstance(before, list) else [before]), plain(inner)]
+        named.setdefault(inner.tag, []).append(plain(inner))
+    result: dict = dict(element.attrib)
+    for name, found in named.items():
+        whole = [result[name], *found] if name in result else found
+        result[name] = whole if len(whole) > 1 else whole[0]
     return result

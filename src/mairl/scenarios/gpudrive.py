@@ -19,6 +19,7 @@ from mairl.core.errors import InvalidData
 from mairl.scenarios import build
 from mairl.scenarios.headings import in_radians
 from mairl.scenarios.lane_graph import WORLD, lane_graph
+from mairl.scenarios.readers import HEAD
 from mairl.scenarios.schema import (
     AgentType,
     Polylines,
@@ -56,6 +57,19 @@ def knows(head: bytes) -> bool:
     return text[:1] == b"{" and any(
         text[at + len(name) :].lstrip()[:1] == b":" for name in names if (at := text.find(name)) >= 0
     )
+
+
+def other(path: Path) -> bool:
+    """Whether a file is whole JSON without anything of a scene."""
+    try:
+        with path.open("rb") as file:
+            if knows(file.read(HEAD)) or path.stat().st_size > LARGEST:
+                return False
+            file.seek(0)
+            data = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return not (isinstance(data, dict) and {"objects", "roads", "tl_states"} & set(data))
 
 
 def read(path: Path) -> Iterator[Scenario | InvalidData]:

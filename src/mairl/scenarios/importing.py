@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mairl.core.errors import InvalidData
+from mairl.core.errors import InvalidData, require
 from mairl.core.processes import spread
 from mairl.scenarios import codec, store
 from mairl.scenarios.readers import FORMATS, find, reader
@@ -113,6 +113,8 @@ def import_scenarios(
     if partial.exists() and not resume and not overwrite:
         raise InvalidData(f"{partial} holds an unfinished import: go on with --resume, or start anew with --overwrite")
     files = find(paths, name, formats, skip_bad=skip_bad)
+    if ray:
+        require("ray", purpose="spread work over a cluster")
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     parts = partial / "parts"
@@ -131,6 +133,7 @@ def import_scenarios(
     building.mkdir()
     shards = [(store.shard_path(building, k), pieces) for k, pieces in enumerate(_shards(jobs, kept))]
     if not shards:
+        shutil.rmtree(partial, ignore_errors=True)
         reason = skipped[0]["reason"] if skipped else "they have no records"
         raise InvalidData(f"none of {len(files)} files holds a scenario that can be used: {reason}")
     for _ in spread(_write_shard, shards, workers=workers, ray=ray):
@@ -149,7 +152,8 @@ def _key(path: Path, name: str) -> str:
 def _read_all(jobs: list[_Job], workers: int, ray: bool, report: Callable[[Done], None]) -> dict[int, _Held]:
     """What each file held. Where bad ones are not skipped it ends soon after one, but not before all earlier files are
     read, so that the first bad one in order is the same every time."""
-    held = {k: what for k, job in enumerate(jobs) if (what := _finished(job)) is not None}
+    # What was bad is read again: the remedy may lie beside the file.
+    held = {k: what for k, job in enumerate(jobs) if (what := _finished(job)) is not None and not what.bad}
     todo = [k for k in range(len(jobs)) if k not in held]
     sizes = [job.path.stat().st_size for job in jobs]
     seen: set[str] = set()
@@ -230,7 +234,7 @@ def _unique(jobs: list[_Job], held: dict[int, _Held]) -> tuple[list[list[int]], 
     Raises:
         InvalidData: the first bad record in order, where they are not skipped.
     """
-    first: dict[str, Path] = {}
+    first: dict[str, tuple[Path, int]] = {}
     kept: list[list[int]] = []
     skipped: list[dict[str, str]] = []
     for k, job in enumerate(jobs):
@@ -238,9 +242,11 @@ def _unique(jobs: list[_Job], held: dict[int, _Held]) -> tuple[list[list[int]], 
         reasons = list(what.bad)
         for row, name in enumerate(what.ids):
             if name in first:
-                reasons.append(f"{job.path}: its scenario {name!r} is already there, from {first[name]}")
+                file, number = first[name]
+                where = f"as number {number + 1} of the same file" if file == job.path else f"from {file}"
+                reasons.append(f"{job.path}: its scenario {name!r}, number {row + 1}, is already there, {where}")
             else:
-                first[name] = job.path
+                first[name] = job.path, row
                 rows.append(row)
         if reasons and not job.skip_bad:
             raise InvalidData(f"{reasons[0]} (--skip-bad leaves out what is bad)")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -22,7 +24,7 @@ FORMATS = {
 }
 """Format to the module that reads it, imported when it is used."""
 
-HEAD = 4096
+HEAD = 1 << 16
 """Bytes of a file by which its format is known."""
 
 
@@ -36,6 +38,10 @@ class Reader(Protocol):
 
     def knows(self, head: bytes) -> bool:
         """The file that starts with these (up to `HEAD`) bytes is in this format, whatever its name."""
+        ...
+
+    def other(self, path: Path) -> bool:
+        """The file, whatever its name, is whole and of another kind: in a folder it is passed over."""
         ...
 
     def read(self, path: Path) -> Iterator[Scenario | InvalidData]:
@@ -76,8 +82,11 @@ def find(
     for path in paths:
         if path.is_dir():
             files = list(_below(path))
-            known = {file for file in files if asked.knows(_head(file))}
-            bad = {file for file in files if file not in known and _seems_damaged(file, asked, formats)}
+            other = _other(asked)
+            known = {file for file in files if asked.knows(_head(file)) and not other(file)}
+            bad = {
+                file for file in files if file not in known and not other(file) and _seems_damaged(file, asked, formats)
+            }
             if not known and not (skip_bad and bad):
                 seen = sorted({looks_like(_head(file), formats) for file in files[:1000]})
                 what = f"{len(files)} files; they look like {', '.join(seen)}" if files else "no files"
@@ -144,9 +153,30 @@ def _below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise _unreadable(error) from error
 
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        folders.sort()
+    entered = set()
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        about = os.stat(place)
+        if (about.st_dev, about.st_ino) in entered:  # A link back up, or to a folder that was seen.
+            folders.clear()
+            continue
+        entered.add((about.st_dev, about.st_ino))
+        # What this library has written, or is writing, is no source.
+        folders[:] = sorted(name for name in folders if not name.endswith(".partial") and not _written(place, name))
         yield from (path for name in sorted(files) if (path := Path(place, name)).is_file())
+
+
+def _other(asked: Reader) -> Callable[[Path], bool]:
+    """`Reader.other`, asked once for each file; readers of others need not have it."""
+    return functools.cache(getattr(asked, "other", lambda path: False))
+
+
+def _written(place: str, name: str) -> bool:
+    """The folder is a STORE of scenarios."""
+    try:
+        facts = json.loads(Path(place, name, "metadata.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and facts.get("format") == "scenarios" and "shards" in facts
 
 
 def _head(path: Path) -> bytes:

@@ -29,6 +29,9 @@ FORMAT = "scenarionet"
 NAMES = r"(?!dataset_(summary|mapping)\.pkl).+\.pkl"
 """The two are a data set's tables of contents."""
 
+LONGEST = 100
+"""Letters of a kind of vehicle that are kept."""
+
 MOST_STATES = 5_000_000
 """Agents times steps: arrays may be shared in a pickle, so that a small one could ask for much more."""
 
@@ -135,7 +138,7 @@ def _tracks(records: dict, ids: tuple, steps: int, dt: float, sdc: int | None, n
         kind[k] = AGENTS.get(word, AgentType.OTHER)
         more = record.get("metadata")
         more = more.get("type") if type(more) is dict else None
-        types.append(more if type(more) is str else word)
+        types.append(more[:LONGEST] if type(more) is str else word)
     notes["types"] = types
     wrong = np.argwhere(valid & ~(np.abs(position) < WORLD).all(-1))
     if len(wrong):

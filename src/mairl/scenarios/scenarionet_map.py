@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,9 @@ MOST_POINTS = 3_000_000
 
 MOST_STATES = 50_000_000
 """Lights times steps."""
+
+MOST_NAMES = 1_000_000
+"""Of other lanes, in all lanes together."""
 
 LANES = {
     "LANE_UNKNOWN": LaneType.UNKNOWN,
@@ -150,7 +154,8 @@ def _third_is_direction(lines: list[np.ndarray]) -> bool:
             angle = np.arctan2(ahead[:, 1], ahead[:, 0])
             off.append(np.abs((angle - line[:-1, 2] + np.pi) % (2 * np.pi) - np.pi))
             third.append(line[:, 2])
-    return bool(off) and np.ptp(np.concatenate(third)) > 0 and bool(np.median(np.concatenate(off)) < 0.1)
+    # Heights of less than half a metre could be angles of straight roads along +x.
+    return bool(off) and np.ptp(np.concatenate(third)) > 0.5 and bool(np.median(np.concatenate(off)) < 0.1)
 
 
 def _lanes(centre: Polylines, features: list[dict], notes: dict) -> Lanes:
@@ -165,6 +170,11 @@ def _lanes(centre: Polylines, features: list[dict], notes: dict) -> Lanes:
             if other in places and places[other] != k
         ]
 
+    each = (
+        other for feature in features for relation in relations for other in _names(feature.get(relation), relation)
+    )
+    if next(itertools.islice(each, MOST_NAMES, None), None) is not None:
+        raise InvalidData(f"its lanes name more than {MOST_NAMES} others")
     from_source = any(bool(feature.get(name)) for feature in features for name in relations)
     width, known, limits, sides = np.zeros(len(centre.points)), np.zeros(len(centre), bool), [], []
     for k, feature in enumerate(features):

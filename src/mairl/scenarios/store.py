@@ -224,6 +224,12 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise InvalidData(f"{path} exists: choose another folder, or replace it on purpose (--overwrite)")
     if path.exists() and not is_store(path):
         raise InvalidData(f"{path} exists and is no store of scenarios: choose another folder")
+    if path.is_symlink() and not path.exists():
+        raise InvalidData(f"{path} is a link to what is not there: choose another folder")
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidData(f"{str(path)!r} is no name in UTF-8: choose another folder") from None
 
 
 def is_store(path: Path) -> bool:
@@ -257,6 +263,12 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         if sum(int(shard["scenarios"]) for shard in facts["shards"]) != facts["scenarios"]:
             raise ValueError
+        if not all(type(facts[name]) is int for name in ("scenarios", "agents", "valid_agent_steps")):
+            raise ValueError
+        if not (type(facts["source"]) is list and all(type(name) is str for name in facts["source"])):
+            raise ValueError
+        if not all(type(bad) is dict and "reason" in bad for bad in facts["skipped"]):
+            raise ValueError
         _ = [Path(shard["file"]).name + shard["sha256"] for shard in facts["shards"]] + [facts["index_sha256"]]
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidData(f"{path}/metadata.json is damaged: import the scenarios again") from error
@@ -272,7 +284,14 @@ def validate(path: str | Path) -> dict[str, int]:
     store = open(path)
     for shard in store.facts["shards"]:
         _compare(store.path / shard["file"], shard["sha256"])
-    for i, row in enumerate(store.metadata.to_pylist()):
+    rows = store.metadata.to_pylist()
+    totals = {"source": sorted({row["source"] for row in rows}), "scenarios": len(rows)}
+    totals |= {"agents": sum(row["num_agents"] for row in rows)}
+    totals |= {"valid_agent_steps": sum(row["valid_agent_steps"] for row in rows)}
+    for name, value in totals.items():
+        if store.facts[name] != value:
+            raise InvalidData(f"{store.path}/metadata.json says {name} {store.facts[name]}, the index has {value}")
+    for i, row in enumerate(rows):
         scenario = validated(store[i])
         if codec.metadata(scenario) != row:
             raise InvalidData(f"{store.path}: row {i} of index.parquet is not about {scenario.scenario_id!r}: {row}")
