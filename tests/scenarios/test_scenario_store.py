@@ -297,6 +297,14 @@ def test_where_agrees_with_python(many, text, holds):
     assert found.where(text).metadata["scenario_id"].to_pylist() == expected
 
 
+def test_what_is_not_known_is_not_61(tmp_path):
+    """A comparison with it does not hold, so that its opposite does."""
+    store.save([made_scenario(2), unknown_everything()], tmp_path / "store")
+    found = store.open(tmp_path / "store")
+    assert len(found.where("not sdc_index == 61")) == 2
+    assert len(found.where("sdc_index != 61")) == 1
+
+
 def test_where_can_be_narrowed_further(many):
     some = store.open(many).where("num_agents > 2").where("scenario_id == 'made-130'")
     assert [s.scenario_id for s in some] == ["made-130"]
@@ -388,6 +396,11 @@ def emptied(folder):
         (lambda f: altered(f, lambda facts: facts.update(format=1)), "no store of scenarios"),
         (lambda f: altered(f, lambda facts: facts["shards"].pop()), "metadata.json is damaged"),
         (lambda f: altered(f, lambda facts: facts.update(shards=None)), "metadata.json is damaged"),
+        (lambda f: altered(f, lambda facts: facts.pop("source")), "metadata.json is damaged"),
+        (lambda f: altered(f, lambda facts: facts.update(source=None)), "metadata.json is damaged"),
+        (lambda f: altered(f, lambda facts: facts.pop("agents")), "metadata.json is damaged"),
+        (lambda f: altered(f, lambda facts: facts.update(agents=1)), "metadata.json says agents 1, the index has"),
+        (lambda f: altered(f, lambda facts: facts.update(source=["waymo"])), r"says source \['waymo'\], the index"),
         (lambda f: (f / "index.parquet").write_bytes(b"PAR1"), "index.parquet is missing, cut or damaged"),
         (lambda f: (f / "index.parquet").unlink(), "index.parquet is missing, cut or damaged"),
         (lambda f: pq.write_table(codec.METADATA.empty_table(), f / "index.parquet"), "index.parquet is damaged"),

@@ -146,7 +146,14 @@ def concerns(argv: list[str]) -> bool:
         return len(argv) > 1 and argv[1] in FORMATS
     return argv[:1] == ["generate"] or (
         argv[:1] in (["info"], ["validate"])
-        and any(word.startswith("--where") or store.is_store(Path(word)) for word in argv[1:])
+        and any(word.startswith("--where") or _is_store(Path(word)) for word in argv[1:])
+    )
+
+
+def _is_store(path: Path) -> bool:
+    """A STORE, or one that an unfinished import or generation was to become."""
+    return store.is_store(path) or (
+        not path.exists() and path.with_name(path.name + ".partial").joinpath("parts").is_dir()
     )
 
 

@@ -180,7 +180,7 @@ def _lanes(centre: Polylines, features: list[dict], notes: dict) -> Lanes:
     for k, feature in enumerate(features):
         start, stop = centre.starts[k : k + 2]
         if isinstance(feature.get("width"), Array):
-            halves = numbers(feature["width"], f"lane {centre.ids[k][:40]!r}.width", (stop - start, 2))
+            halves = numbers(feature["width"], f"lane {centre.ids[k][:40]!r}.width", (int(stop - start), 2))
             width[start:stop] = np.maximum(np.nan_to_num(halves), 0).sum(1)
             known[k] = (width[start:stop] > 0).all()
         limits.append(_limit(feature, centre.ids[k]))
