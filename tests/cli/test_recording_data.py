@@ -39,3 +39,20 @@ def test_bad_tables_end_in_one_line(capsys, tmp_path, arguments, said):
     assert said in printed.err
     assert len(printed.err.splitlines()) == 1
     assert not (tmp_path / "store").exists()
+
+
+def test_a_recording_that_is_not_of_its_game_is_not_valid(tmp_path, capsys):
+    """As learning says: two numbers are seen, the game shows 127."""
+    (tmp_path / "play.csv").write_text("step,obs_0,obs_1,action_0,action_1\n0,0,1,0,1\n1,1,1,2,1\n")
+    options = [str(tmp_path / "play.csv"), "--episode", "", "--action", "action_{agent}", "--agents", "2"]
+    for game, fits in (("gems", False), ("somebody-elses", True)):
+        out = tmp_path / game
+        ended = None
+        try:
+            main(["data", "import", "table", *options, "--game", game, "-o", str(out)])
+            main(["data", "validate", str(out)])
+        except SystemExit as error:
+            ended = error.code
+        assert ended == (None if fits else 2)
+        assert out.exists() == fits
+    assert "recording and game do not fit" in capsys.readouterr().err

@@ -90,6 +90,8 @@ def test_a_failing_environment_is_one_line(random_play, workers):
     with pytest.raises(InvalidGame, match=r"errand failed while it was played: RuntimeError: the floor gave way") as e:
         record(game, random_play, jax.random.key(0), num_episodes=2, workers=workers)
     assert "\n" not in str(e.value)
+    with pytest.raises(InvalidGame, match=r"errand failed while it was played: RuntimeError: the floor gave way"):
+        record(game, errand_expert, jax.random.key(0), num_episodes=2)
 
 
 def test_a_killed_worker_is_one_line(game):

@@ -129,3 +129,14 @@ def test_damage_is_named(tmp_path):
     (tmp_path / "h" / "history.json").write_text(json.dumps({**facts, "format": 9}))
     with pytest.raises(InvalidData, match="has format 9, this version reads 1"):
         load_history(tmp_path / "h")
+
+
+def test_snapshots_one_by_one_are_stacked():
+    tables = [np.full((2, 3, 4), float(k)) for k in range(5)]
+    found = learning_history(tables)
+    assert found.num_snapshots == 5
+    np.testing.assert_array_equal(found.policies, np.stack(tables))
+    with pytest.raises(InvalidData, match="stack snapshots"):
+        learning_history(np.zeros((0, 2, 3, 4)))
+    with pytest.raises(InvalidData, match="trajectories hold str"):
+        learning_history(np.stack(tables), trajectories=["a"] * 5)  # type: ignore[list-item]

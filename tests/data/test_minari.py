@@ -14,7 +14,7 @@ from gymnasium import spaces
 from mairl.cli import main
 from mairl.core.errors import InvalidData
 from mairl.core.policy import UniformPolicy
-from mairl.core.spaces import Discrete
+from mairl.core.spaces import Box, Discrete
 from mairl.data import store
 from mairl.data.collect import record
 from mairl.data.demonstrations import Metadata, demonstrations
@@ -64,9 +64,11 @@ def test_images_and_vector_actions_there_and_back(tmp_path, kind):
         truncated=np.arange(5) == np.array([[4], [2], [3]]),
         obs=obs,
         true_reward=rng.normal(size=shape),
+        action_space=Box(2, -3.0, 4.0) if kind == "vectors" else None,
     )
     write_minari(data, tmp_path / "out")
     again = read_minari(tmp_path / "out")
+    assert again.action_space == data.action_space
     for name in ("actions", "obs", "truncated"):
         np.testing.assert_array_equal(getattr(steps(again), name), getattr(steps(data), name))
 

@@ -256,3 +256,33 @@ def test_a_table_is_learned_from_without_a_game(tmp_path, capsys):
         main(["evaluate", str(run), "--json"])
         measured = json.loads(capsys.readouterr().out)
         assert measured["behaviour"]["disagreement"]["mean"] < 0.2
+
+
+def test_actions_that_all_agents_would_share_are_refused(tmp_path):
+    table = {"episode": [0, 0], "step": [0, 1], "obs": [1.0, 2.0], "action": [0, 1]}
+    with pytest.raises(InvalidData, match=r"2 agents would all take the actions of action: .*action_\{agent\}"):
+        read_table([write(table, tmp_path / "t", "csv")], Mapping(agents=2))
+
+
+@pytest.mark.parametrize("step", ["step", ""])
+def test_one_episode_in_two_files_is_named(tmp_path, step):
+    table = {"episode": [0, 0], "step": [0, 1], "obs": [1.0, 2.0], "action": [0, 1]}
+    paths = [write(table, tmp_path / name, "csv") for name in ("a", "b")]
+    with pytest.raises(InvalidData, match=r"episode 0 is in .*a and in .*b: give the episodes of"):
+        read_table(paths, Mapping(step=step))
+
+
+def test_an_episode_may_go_on_in_the_next_file(tmp_path):
+    first = {"episode": [0, 0], "step": [0, 1], "obs": [1.0, 2.0], "action": [0, 1]}
+    paths = [write(first, tmp_path / "a", "csv"), write(first | {"step": [2, 3]}, tmp_path / "b", "csv")]
+    assert np.asarray(read_table(paths, Mapping()).lengths).tolist() == [4]
+
+
+def test_columns_that_are_not_asked_for_may_have_any_form(tmp_path):
+    table = {"step": [0, 1], "obs": [1.0, 2.0], "action": [0, 1]}
+    plain = read_table([write(table, tmp_path / "p", "parquet")], Mapping(episode=""))
+    ragged = read_table([write(table | {"tags": [["a"], []]}, tmp_path / "r", "parquet")], Mapping(episode=""))
+    np.savez(tmp_path / "n.npz", names=np.array(["x", "y", "z"]), **{k: np.array(v) for k, v in table.items()})
+    arrays = read_table([tmp_path / "n.npz"], Mapping(episode=""))
+    for other in (ragged, arrays):
+        np.testing.assert_array_equal(other.obs, plain.obs)

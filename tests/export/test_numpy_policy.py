@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mairl.algorithms.ma_iq_learn import MarginalPolicy
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Discrete
 from mairl.export import export_numpy, load_numpy
 from mairl.games import make_game
+from mairl.games.tabular.policy import TabularPolicy
 from mairl.networks.build import NetworkConfig, per_agent_network
 from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy
 from mairl.recipes import load_expert
@@ -58,6 +60,30 @@ def test_gaussians_are_clipped_and_masks_respected(tmp_path):
     export_numpy(CategoricalPolicy(net), tmp_path / "c", 2)
     allowed = np.array([[False, True, False]] * 2)
     assert load_numpy(tmp_path / "c")(obs, np.random.default_rng(0), allowed).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("belief", ["boltzmann", "uniform"])
+def test_policies_over_joint_actions(tmp_path, belief):
+    game = make_game("gems")
+    net = per_agent_network(game, 25, NetworkConfig(kind="mlp", width=8), jax.random.key(0))
+    policy = MarginalPolicy(net, 5, 3.0, belief)
+    export_numpy(policy, tmp_path / "out", 2)
+    obs = np.asarray(game.reset(jax.random.key(0))[1])
+    np.testing.assert_allclose(load_numpy(tmp_path / "out").outputs(obs), policy.logits(obs), atol=1e-5)
+
+
+def test_tables(tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.dirichlet(np.ones(3), (2, 4))
+    table[0, 1] = [0.0, 1.0, 0.0]
+    policy = TabularPolicy.new(table)
+    export_numpy(policy, tmp_path / "out", 2)
+    exported = load_numpy(tmp_path / "out")
+    for state in range(4):
+        obs = np.tile(np.eye(4, dtype=np.float32)[state], (2, 1))
+        np.testing.assert_array_equal(exported.outputs(obs), policy.logits(obs))
+        assert exported(obs, rng).shape == (2,)
+    assert exported(np.tile(np.eye(4)[1], (2, 1)), rng)[0] == 1
 
 
 def test_runs_without_jax(tmp_path):

@@ -11,10 +11,12 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 import onnxruntime
 
+from mairl.algorithms.ma_iq_learn import MarginalPolicy
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Discrete
 from mairl.export import export_onnx
+from mairl.games.tabular.policy import TabularPolicy
 from mairl.networks.build import NetworkConfig, PerAgent, make_network
 from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy
 
@@ -76,6 +78,22 @@ def test_activations(tmp_path, activation):
     export_onnx(policy, tmp_path / "policy.onnx", A, SEEN["vector"])
     obs = observations(SEEN["vector"], np.random.default_rng(0), 3)
     np.testing.assert_allclose(run(tmp_path / "policy.onnx", obs)[1][0], jax.vmap(policy.logits)(obs), atol=2e-5)
+
+
+@pytest.mark.parametrize("belief", ["boltzmann", "uniform"])
+def test_joint_actions(tmp_path, belief):
+    policy = MarginalPolicy(network(SEEN["vector"], 4**A), 4, 3.0, belief)
+    export_onnx(policy, tmp_path / "policy.onnx", A, SEEN["vector"])
+    obs = observations(SEEN["vector"], np.random.default_rng(0), 3)
+    np.testing.assert_allclose(run(tmp_path / "policy.onnx", obs)[1][0], jax.vmap(policy.logits)(obs), atol=2e-5)
+
+
+def test_a_table(tmp_path):
+    rng = np.random.default_rng(0)
+    policy = TabularPolicy.new(rng.dirichlet(np.ones(5), (A, 4)))
+    export_onnx(policy, tmp_path / "policy.onnx", A, spec(4))
+    obs = np.eye(4, dtype=np.float32)[rng.integers(0, 4, (6, A))]
+    np.testing.assert_allclose(run(tmp_path / "policy.onnx", obs)[1][0], jax.vmap(policy.logits)(obs), atol=1e-6)
 
 
 def test_a_gaussian(tmp_path):

@@ -94,6 +94,27 @@ def test_outside_game_with_an_agent_that_leaves():
         seen = after
 
 
+def test_a_leaving_agent_that_may_do_nothing_ends_no_episode():
+    """Many environments give who has just left a mask of zeros."""
+
+    class Emptied(type(make_errand())):
+        def step(self, actions):
+            obs, paid, over, cut, infos = super().step(actions)
+            for n in obs:
+                if over[n] or cut[n]:
+                    infos[n] = {"action_mask": np.zeros(self.action_space(n).n)}
+            return obs, paid, over, cut, infos
+
+    game = from_pettingzoo(make_errand)
+    plain, emptied = (reward_wrapper(env, implicit_reward(game)) for env in (make_errand(), Emptied()))
+    (obs, _), _ = plain.reset(seed=4), emptied.reset(seed=4)
+    while plain.agents:
+        actions = {n: errand_expert(obs[n], n) for n in plain.agents}
+        obs, paid, *_ = plain.step(actions)
+        assert emptied.step(actions)[1] == pytest.approx(paid, rel=1e-5)
+    assert emptied.agents == []
+
+
 class Twins(gymnasium.Env):
     """Two agents in one Gymnasium environment."""
 

@@ -64,7 +64,12 @@ class RunFolder:
         wait_for_all("run folder looked at")
         asked = self.partial / "settings.json"
         if asked.exists():
-            check_same(asked, settings, f"the unfinished run in {self.partial}", "start anew with --overwrite")
+            check_same(
+                asked,
+                settings,
+                f"the unfinished run in {self.partial}",
+                "start anew with --overwrite, without --resume",
+            )
         wait_for_all("settings compared")
         if self.first:
             self.chunks.mkdir(parents=True, exist_ok=True)

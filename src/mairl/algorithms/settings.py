@@ -120,5 +120,11 @@ def check_same(
     Raises:
         InvalidData: with the differences and the remedy.
     """
-    if different := differences(json.loads(path.read_text()), asked):
+    try:
+        begun = json.loads(path.read_text())
+    except ValueError:
+        begun = None
+    if not isinstance(begun, dict):
+        raise InvalidData(f"{path} is damaged, {what} cannot be gone on with: {remedy}")
+    if different := differences(begun, asked):
         raise InvalidData(f"{what} has {'; '.join(different)}: ask for the same, or {remedy}")

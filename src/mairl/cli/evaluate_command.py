@@ -10,7 +10,7 @@ import tyro
 
 from mairl.cli.output import emit, finite, with_interval
 from mairl.cli.run_game import check_plays, game_or_recording, told
-from mairl.core.errors import Unsupported
+from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import DiscretePolicy
 from mairl.core.stacked import one_of
 from mairl.metrics.evaluate import evaluate, expert_of, load_demos, read_run
@@ -164,6 +164,8 @@ def command(
         demos: the recording that it learned from, if it is not where the run says.
         json: print one JSON object.
     """
+    if exploitability < 0:
+        raise InvalidData(f"--exploitability is {exploitability} steps, expected 0 or more")
     result = evaluate_run(run, episodes, seed, exploitability, game, demos)
     from mairl.report.html import write_report
 

@@ -72,6 +72,8 @@ def run(options: Expert) -> dict:
 
     if options.out.exists() and not options.overwrite:
         raise InvalidData(f"{options.out} exists: choose another folder, or replace it on purpose (--overwrite)")
+    if options.seed < 0:
+        raise InvalidData(f"--seed is {options.seed}, expected 0 or more")
     # What cannot be written or recorded is found out before anything is trained.
     options.out.parent.mkdir(parents=True, exist_ok=True)
     name = _with_worlds(options)
@@ -130,6 +132,7 @@ def _record_learning(options: Expert, name: str) -> dict:
             stretch=options.stretch,
             seed=options.seed,
             resume=options.resume,
+            overwrite=options.overwrite,
             progress=True,
         )
     save_history(history, options.out, overwrite=options.overwrite, expert=expert)

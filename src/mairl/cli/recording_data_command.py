@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 
 from mairl.cli.output import emit
-from mairl.core.errors import InvalidData
+from mairl.core.errors import InvalidData, MairlError
 from mairl.data import store
-from mairl.data.demonstrations import Metadata
+from mairl.data.demonstrations import Demonstrations, Metadata
 from mairl.data.table import Mapping, read_table
 from mairl.scenarios.readers import FORMATS
 
@@ -35,8 +35,22 @@ def validate(store_path: Annotated[Path, tyro.conf.Positional], *, json: bool = 
         json: print one JSON object.
     """
     data = store.load(store_path)
+    _check_fits(data)
     facts = {"valid": True, "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(facts, json, [f"{store_path}: valid, {data.num_episodes} episodes, {data.num_steps} joint steps"])
+
+
+def _check_fits(data: Demonstrations) -> None:
+    """Raises `InvalidGame` where a recording names one of our games and cannot be of it."""
+    from mairl.games import make_game
+
+    if not data.metadata.game:
+        return
+    try:
+        game = make_game(data.metadata.game)
+    except MairlError:
+        return  # Somebody else's game, or one whose worlds are not here.
+    data.check_fits(game)
 
 
 def import_humans(
@@ -103,6 +117,7 @@ def import_table(
         json: print one JSON object.
     """
     data = read_table(list(paths), mapping, Metadata.of(game, source))
+    _check_fits(data)
     store.save(data, out, overwrite=overwrite)
     facts = {"out": str(out), "episodes": data.num_episodes, "steps": data.num_steps, "agents": data.num_agents}
     emit(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from mairl.cli.output import emit
 from mairl.core.errors import InvalidData
 from mairl.core.stacked import one_of
 
@@ -24,6 +25,7 @@ def render(
     step: int | None = None,
     game: str = "",
     overwrite: bool = False,
+    json: bool = False,
 ) -> None:
     """Draws an episode: a learned policy's (RUN), a recorded one or a driving scenario (STORE).
 
@@ -41,6 +43,7 @@ def render(
         step: of a driving scenario: drawn in a .png, where a page starts.
         game: id and options, if the RUN or STORE does not name its game.
         overwrite: replace an existing FILE.
+        json: print one JSON object.
     """
     if out.exists() and not overwrite:
         raise InvalidData(f"{out} exists: choose another file, or replace it on purpose (--overwrite)")
@@ -50,6 +53,7 @@ def render(
 
     if holds_scenarios(source):
         render_scenarios(source, out, scenario, step, fps)
+        emit({"out": str(out)}, json, [str(out)])
         return
     if scenario or step is not None:
         raise InvalidData(f"{source} is no store of scenarios: --scenario and --step are for those")
@@ -73,11 +77,11 @@ def render(
             from mairl.report.driving_player import write_rollouts
 
             write_rollouts(facts["game"], learned, out, seed, greedy)
-            print(out)
+            emit({"out": str(out)}, json, [str(out)])
             return
         if page:
             out.write_text(write_report(source).read_text(encoding="utf-8"), encoding="utf-8")
-            print(out)
+            emit({"out": str(out)}, json, [str(out)])
             return
         name, policy = game_name(source, facts), one_of(learned.policy, 0)
         played = make_game(name)
@@ -110,7 +114,7 @@ def render(
         write_episode(pictures, paid, played.agent_names(), out, name, lead)
     else:
         write_animation(pictures, out, 6.0 if fps is None else fps)
-    print(out)
+    emit({"out": str(out)}, json, [str(out)])
 
 
 def main(argv: list[str]) -> None:

@@ -68,7 +68,6 @@ def render_scenarios(
     else:
         rate = 1 / scenes[0].scenario.dt if fps is None else fps
         write_animation(list(scene_pictures(scenes[0], longest=SMALL)), out, rate)
-    print(out)
 
 
 def chosen(source: Path, scenarios: Sequence[Any], ids: tuple[str, ...], most: int) -> list[Any]:

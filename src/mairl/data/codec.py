@@ -57,9 +57,7 @@ class Codec:
             self._sizes = [self._flat_size(n, s) for n, s in zip(names, self._obs)]
             self.shape, self.dtype = (max(self._sizes),), np.dtype(np.float32)
         else:
-            wide = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
-            self.shape = self._obs[0].shape
-            self.dtype = np.dtype(wide.get(self._obs[0].dtype, self._obs[0].dtype))
+            self.shape, self.dtype = self._obs[0].shape, _narrow(self._obs)
         self.counts: list[int] | None = None
         self.action_space = self._joint_space()
 
@@ -213,6 +211,16 @@ def agents_of(see: Any, act: Any, title: str) -> tuple[str, list]:
             return "tuple", list(range(len(act.spaces)))
         raise InvalidGame(f"{title}: a Tuple of {len(act.spaces)} actions needs a Tuple of as many observations")
     return "one", [0]
+
+
+def _narrow(boxes: list[Any]) -> np.dtype:
+    """The dtype of alike boxes, in at most 32 bits; whole numbers that do not fit become float32."""
+    dtype = np.dtype(boxes[0].dtype)
+    if dtype.itemsize <= 4:
+        return dtype
+    limits = np.iinfo(np.int32)
+    small = dtype.kind in "iu" and all((b.low >= limits.min).all() and (b.high <= limits.max).all() for b in boxes)
+    return np.dtype(np.int32 if small else np.float32)
 
 
 def joint_codec(see: Any, act: Any, title: str) -> tuple[Codec, str, list]:

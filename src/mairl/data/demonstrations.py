@@ -268,6 +268,10 @@ def demonstrations(
     if not discrete:
         actions = actions.astype(np.float32)
     episodes, time, agents = actions.shape[:3]
+    if not agents:
+        raise InvalidData("a recording needs at least one agent, got none")
+    if np.any(np.asarray(lengths) != np.round(lengths)):
+        raise InvalidData("lengths must be whole numbers of steps")
     lengths = np.asarray(lengths).astype(np.int32)
     terminated, truncated = np.asarray(terminated, bool), np.asarray(truncated, bool)
     _expect("lengths", lengths.shape, (episodes,))
@@ -284,12 +288,13 @@ def demonstrations(
     mask = mask & within[:, :, None]
     if state is None and obs is None:
         raise InvalidData("a recording needs observations or game states; both are missing")
+    state, obs = _kept("state", state), _kept("obs", obs)
     for name, tree, lead in (("state", state, (episodes, time + 1)), ("obs", obs, (episodes, time + 1, agents))):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             _expect(f"{name}{jax.tree_util.keystr(path)}", np.shape(leaf)[: len(lead)], lead)
             _finite(f"{name}{jax.tree_util.keystr(path)}", leaf, lengths, extra=1)
     if true_reward is not None:
-        true_reward = np.asarray(true_reward, np.float32)
+        true_reward = _narrow("true_reward", np.asarray(true_reward, np.float64))
         _expect("true_reward", true_reward.shape, (episodes, time, agents))
         _finite("true_reward", true_reward, lengths)
     if action_mask is not None:
@@ -318,6 +323,34 @@ def demonstrations(
 def _expect(name: str, have: tuple, want: tuple) -> None:
     if tuple(have) != tuple(want):
         raise InvalidData(f"{name} has shape {tuple(have)} where {tuple(want)} is needed")
+
+
+def _kept(name: str, tree):
+    """Its leaves as the device keeps them."""
+    return jax.tree_util.tree_map_with_path(lambda path, x: _narrow(f"{name}{jax.tree_util.keystr(path)}", x), tree)
+
+
+def _narrow(name: str, leaf):
+    """With 32 bits, where JAX has no more: what is too large becomes infinite here already, or is refused.
+
+    Raises:
+        InvalidData: no numbers, or whole numbers of more than 32 bits.
+    """
+    if isinstance(leaf, jax.Array):
+        return leaf
+    leaf = np.asarray(leaf)
+    if leaf.dtype.kind not in "biuf":
+        raise InvalidData(f"{name} holds no numbers but {leaf.dtype}: give arrays of numbers")
+    kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if leaf.dtype.kind in "iu" and kept != leaf.dtype and leaf.size:
+        limits = np.iinfo(kept)
+        if leaf.min() < limits.min or leaf.max() > limits.max:
+            raise InvalidData(
+                f"{name} goes from {leaf.min()} to {leaf.max()}, and whole numbers of 32 bits are kept: give them as "
+                "floats, or smaller"
+            )
+    with np.errstate(over="ignore"):
+        return leaf.astype(kept)
 
 
 def _finite(name: str, leaf, lengths, extra: int = 0) -> None:

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,16 @@ class HostPool:
         if kind == "failed":
             raise self._failed(content)
         return content
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What an environment of this process raises becomes an `InvalidGame` of one line."""
+        try:
+            yield
+        except MairlError:
+            raise
+        except Exception as error:
+            raise self._failed(_line(error)) from error
 
     def _failed(self, why: str) -> InvalidGame:
         return InvalidGame(f"{self.title} failed while it was played: {why}")

@@ -115,7 +115,8 @@ def _enough(episodes: list[HostEpisode], num_episodes: int | None, num_steps: in
 def _ask(game: HostGame, pool: HostPool, player: Player, key: Key[Array, ""], k: int) -> HostEpisode:
     """One episode played by asking `player`."""
     env = pool.local(0)
-    seen = env.reset(episode_seed(key_words(key[None])[0], k))
+    with pool.guarded():
+        seen = env.reset(episode_seed(key_words(key[None])[0], k))
     episode = HostEpisode(np.zeros(game.num_agents))
     one = jax.tree.map(lambda x: np.asarray(x)[None], seen)
     episode.begin(one, 0)
@@ -139,7 +140,8 @@ def _ask(game: HostGame, pool: HostPool, player: Player, key: Key[Array, ""], k:
                         f"{game.title}: {name} chose {chosen[name]!r} in step {episode.length}, which its action mask "
                         "forbids"
                     )
-        seen = env.step(joint)
+        with pool.guarded():
+            seen = env.step(joint)
         one = jax.tree.map(lambda x: np.asarray(x)[None], seen)
         episode.add(one, 0, joint, present, keep=True)
     return episode

@@ -128,17 +128,24 @@ def learning_history(
 ) -> LearningHistory:
     """Checks snapshots, on the host.
 
+    Args:
+        policies: leaves `[step, agent, ...]`; or a list of tables of logits `[agent, state, action]`, one a snapshot.
+
     Raises:
         InvalidData: neither policies nor trajectories, fewer than two snapshots, axes of different lengths, values
             that are not finite, tables of probabilities instead of logits.
     """
+    if isinstance(policies, list) and len({np.shape(p) for p in policies}) == 1 and np.ndim(policies[0]) == 3:
+        policies = np.stack(policies)  # Tables one by one, as a learner leaves them.
     policies, optimiser, updates = (jax.tree.map(np.asarray, tree) for tree in (policies, optimiser, updates))
+    if others := [type(data).__name__ for data in trajectories if not isinstance(data, Demonstrations)]:
+        raise InvalidData(f"trajectories hold {others[0]} where recordings (Demonstrations) are needed")
     leaves = jax.tree_util.tree_leaves_with_path(policies)
     if not leaves and not trajectories:
         raise InvalidData("a learning history needs policies, trajectories, or both: got neither")
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path) or "policies"
-        if leaf.ndim < 2:
+        if leaf.ndim < 2 or not leaf.size:
             raise InvalidData(f"{name} has shape {leaf.shape}: stack snapshots as [step, agent, ...]")
         _floored(name, leaf)
         _finite(name, leaf)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mairl.core.errors import InvalidData, require
-from mairl.core.spaces import Discrete
+from mairl.core.spaces import Box, Discrete
 from mairl.data.codec import joint_codec
 from mairl.data.demonstrations import Demonstrations, Metadata, demonstrations
 
@@ -70,9 +70,10 @@ def read_minari(source: str | Path) -> Demonstrations:
         fields["action_mask"] = _padded([e["action_mask"] for e in episodes], fill=True)
     if not facts.pop("has_reward", True):
         del fields["true_reward"]
+    space = codec.action_space if facts.pop("has_action_space", True) else None
     facts.setdefault("source", f"minari {title}")
     metadata = Metadata.of(**facts)
-    return demonstrations(**fields, lengths=lengths, metadata=metadata, action_space=codec.action_space)
+    return demonstrations(**fields, lengths=lengths, metadata=metadata, action_space=space)
 
 
 def _open(source: str | Path) -> Any:
@@ -88,7 +89,8 @@ def _open(source: str | Path) -> Any:
     except FileNotFoundError as error:
         raise InvalidData(f"there is no Minari dataset {source} on this machine: minari download {source}") from error
     except (AssertionError, KeyError, OSError, ValueError) as error:
-        raise InvalidData(f"{source} is damaged or no Minari dataset: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise InvalidData(f"{source} is damaged or no Minari dataset: {reason}") from error
 
 
 def _facts(description: str) -> dict[str, Any]:
@@ -211,6 +213,7 @@ def write_minari(data: Demonstrations, out: str | Path, *, name: str = "", overw
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "data").mkdir(parents=True)
     facts = {**data.metadata.facts(), "has_reward": data.true_reward is not None}
+    facts["has_action_space"] = data.action_space is not None
     joint = {
         "observation_space": see if one else spaces.Dict(dict.fromkeys(agents, see)),
         "action_space": act if one else spaces.Dict(dict.fromkeys(agents, act)),
@@ -245,6 +248,8 @@ def _act_space(spaces: Any, data: Demonstrations) -> Any:
             return spaces.Discrete(data.action_space.n)
         mask = data.action_mask
         return spaces.Discrete(mask.shape[-1] if mask is not None else int(actions.max()) + 1)
+    if isinstance(data.action_space, Box):
+        return spaces.Box(data.action_space.low, data.action_space.high, actions.shape[3:], np.float32)
     # With 0, which stands where an agent took no part.
     low, high = min(float(actions.min()), 0.0), max(float(actions.max()), 0.0)
     return spaces.Box(low, high if high > low else 1.0, actions.shape[3:], np.float32)

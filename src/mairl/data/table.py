@@ -73,8 +73,15 @@ def read_table(paths: list[Path], mapping: Mapping, metadata: Metadata = Metadat
             raise InvalidData(f"{name} is {count}: choose 1 or more")
     if not paths:
         raise InvalidData("no table is named: name one or more files")
-    columns = _joined([_columns(Path(p)) for p in paths], paths)
-    rows, episodes, names = _rows(columns, mapping)
+    if mapping.agents > 1 and not mapping.agent and not any("{agent}" in name for name in mapping.action):
+        raise InvalidData(
+            f"{mapping.agents} agents would all take the actions of {', '.join(mapping.action)}: name each one's "
+            "columns with {agent}, such as --action action_{agent}, or the column that tells agents apart (--agent)"
+        )
+    tables = [_columns(Path(p), mapping) for p in paths]
+    columns = _joined(tables, paths)
+    file = np.repeat(np.arange(len(tables)), [len(next(iter(table.values()))) for table in tables])
+    rows, episodes, names = _rows(columns, mapping, file, [str(p) for p in paths])
     present = rows >= 0
     lengths_each = present.sum(1)
     lengths = lengths_each.max(1)
@@ -128,7 +135,9 @@ def read_table(paths: list[Path], mapping: Mapping, metadata: Metadata = Metadat
     )
 
 
-def _rows(columns: dict[str, np.ndarray], mapping: Mapping) -> tuple[np.ndarray, list[str], list[str]]:
+def _rows(
+    columns: dict[str, np.ndarray], mapping: Mapping, file: np.ndarray, files: list[str]
+) -> tuple[np.ndarray, list[str], list[str]]:
     """The table's row of each `[episode, time, agent]`, -1 where there is none; episodes and agents as they are called.
 
     Episodes stay in the order in which they first appear in the table, whoever is first in it.
@@ -140,7 +149,7 @@ def _rows(columns: dict[str, np.ndarray], mapping: Mapping) -> tuple[np.ndarray,
     if mapping.step:
         step = _numbers(columns, _matching(columns, mapping.step, "step")[0], every)
     order = np.lexsort((step, agent, episode))
-    episode, agent, step = episode[order], agent[order], step[order]
+    episode, agent, step, file = episode[order], agent[order], step[order], file[order]
     # Rows of one agent in one episode are now neighbours.
     group = episode * len(agents) + agent
     found, start, length = np.unique(group, return_index=True, return_counts=True)
@@ -150,7 +159,13 @@ def _rows(columns: dict[str, np.ndarray], mapping: Mapping) -> tuple[np.ndarray,
             f"episode {episodes[e]} has no rows of agent {agents[a]} ({len(absent)} such cases): every agent needs a "
             "row for every step until it leaves"
         )
-    jumps = np.flatnonzero((np.diff(group) == 0) & (np.diff(step) != 1))
+    jumps = np.flatnonzero((np.diff(group) == 0) & ((np.diff(step) != 1) | (not mapping.step and np.diff(file) != 0)))
+    if len(jumps) and mapping.episode and file[jumps[0]] != file[jumps[0] + 1]:
+        k = jumps[0]
+        raise InvalidData(
+            f"episode {episodes[episode[k]]} is in {files[file[k]]} and in {files[file[k + 1]]}: give the episodes of "
+            "different files different names, or import each file by itself"
+        )
     if mapping.step and len(jumps):
         k = jumps[0]
         who = f"agent {agents[agent[k]]}, " if mapping.agent else ""
@@ -197,18 +212,25 @@ def _actions(action: np.ndarray, mapping: Mapping) -> tuple[np.ndarray, Discrete
     return action[..., 0], Discrete(mapping.num_actions or int(action.max()) + 1)
 
 
-def _columns(path: Path) -> dict[str, np.ndarray]:
-    """All columns of one file, `[row]` each; rows of arrays or lists become columns name_0 … name_k-1."""
+def _columns(path: Path, mapping: Mapping) -> dict[str, np.ndarray]:
+    """The columns of one file, `[row]` each; rows of arrays or lists become columns name_0 … name_k-1. Those
+    that are not asked for may be of other forms: they are left out."""
     try:
         with open(path, "rb") as file:
             head = file.read(4)
         if head == b"PK\x03\x04":
-            columns = _npz(path)
+            columns = _npz(path, mapping)
         else:
             # Parquet by its own reader: `pq.read_table` refuses names that are there twice without saying so.
             table = pq.ParquetFile(path).read() if head == b"PAR1" else pacsv.read_csv(path)
             named = zip(table.column_names, table.columns, strict=True)
-            columns = [part for name, column in named for part in _split(name, _array(path, name, column))]
+            columns = []
+            for name, column in named:
+                try:
+                    columns += _split(name, _array(path, name, column))
+                except InvalidData:
+                    if _asked(name, mapping):
+                        raise
     except FileNotFoundError as error:
         raise InvalidData(f"{path} does not exist") from error
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, pa.ArrowException) as error:
@@ -224,11 +246,21 @@ def _columns(path: Path) -> dict[str, np.ndarray]:
     return dict(columns)
 
 
-def _npz(path: Path) -> list[tuple[str, np.ndarray]]:
+def _npz(path: Path, mapping: Mapping) -> list[tuple[str, np.ndarray]]:
     # Opened here: of a damaged file NumPy would leave its own open.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = [(name, archive[name]) for name in archive.files]
-    return [part for name, values in arrays if values.ndim for part in _split(name, values)]
+    arrays = [(name, values) for name, values in arrays if values.ndim]
+    rows = {len(values) for name, values in arrays if _asked(name, mapping)}
+    fits = [(name, values) for name, values in arrays if not rows or len(values) in rows or _asked(name, mapping)]
+    return [part for name, values in fits for part in _split(name, values)]
+
+
+def _asked(name: str, mapping: Mapping) -> bool:
+    """Whether a column, or those that its lists become, may be one that is named."""
+    single = (mapping.episode, mapping.step, mapping.agent, mapping.reward, mapping.terminated)
+    patterns = [p.replace("{agent}", "*") for p in (*mapping.obs, *mapping.action, *single) if p]
+    return any(name == p or fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(f"{name}_0", p) for p in patterns)
 
 
 def _array(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mairl.algorithms.ma_iq_learn import MarginalPolicy
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.learned import Learned
 from mairl.core.policy import Policy
 from mairl.export import standalone
+from mairl.games.tabular.policy import TabularPolicy
 from mairl.networks.build import Flat, PerAgent
 from mairl.networks.cnn import CNN
 from mairl.networks.entity_encoder import EntityEncoder
@@ -60,8 +62,16 @@ def describe(policy: Policy | Learned, agents: int) -> tuple[dict[str, Any], dic
         net, spec["head"] = policy.net, "gaussian"
         spec |= {"low": policy.low, "high": policy.high}
         arrays["log_std"] = np.asarray(policy.log_std)
+    elif isinstance(policy, MarginalPolicy):
+        net, spec["head"], spec["belief"] = policy.critic, "marginal", policy.belief
+        spec["scale"], spec["actions"] = [policy.rationality] * agents, policy.num_actions
+    elif isinstance(policy, TabularPolicy):
+        arrays["table"] = np.asarray(policy.log_table)
+        return {**spec, "head": "categorical", "shared": False, "net": {"kind": "table"}}, arrays
     else:
-        raise Unsupported(f"a {type(policy).__name__} cannot be exported: export the policy that it is made of")
+        raise Unsupported(
+            f"a {type(policy).__name__} cannot be exported: networks (also over joint actions) and tables can"
+        )
     spec["shared"] = net.shared
     spec["net"] = _network(net, arrays)
     return spec, arrays

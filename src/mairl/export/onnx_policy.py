@@ -60,7 +60,15 @@ def export_onnx(
     out = graph.network(spec["net"], [_name(place) for place, _ in leaves], [leaf.shape for _, leaf in leaves])
     gaussian = spec["head"] == "gaussian"
     name = "mean" if gaussian else "logits"
-    graph.add("Mul", [out, graph.constant(np.asarray(spec["scale"], np.float32)[:, None])], out=name)
+    scale = graph.constant(np.asarray(spec["scale"], np.float32)[:, None])
+    if spec["head"] == "marginal":
+        form = graph.constant(np.array([0, agents, spec["actions"], -1], np.int64))
+        table = graph.add("Reshape", [graph.add("Mul", [out, scale]), form])
+        table = graph.add("LogSoftmax", [table], axis=2) if spec["belief"] == "uniform" else table
+        last = graph.constant(np.array([3], np.int64))
+        graph.add("ReduceLogSumExp", [table, last], out=name, keepdims=0)
+    else:
+        graph.add("Mul", [out, scale], out=name)
     outputs = [name]
     if gaussian:
         # Its own for each step of the batch, as the mean is.
@@ -144,6 +152,10 @@ class _Graph:
     def network(self, spec: dict[str, Any], names: list[str], shapes: list[tuple[int, ...]]) -> str:
         """`[batch, agent, out]` from the observation's leaves."""
         agents = self.agents
+        if spec["kind"] == "table":
+            # Of actions that are never played there is no infinity times 0.
+            table = self.constant(np.maximum(self.arrays["table"], -1e9))
+            return self.add("Einsum", [self.floats(names[0]), table], equation="bas,asn->ban")
         if spec["kind"] == "flat":
             sizes = [int(np.prod(s)) for s in shapes]
             parts = [self.shape(self.floats(n), agents, 1, size) for n, size in zip(names, sizes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import equinox as eqx
@@ -80,8 +81,10 @@ class _Stacker:
                 stacked[i] = self.codec.observe(i, given[n])[0]
         return stacked
 
-    def masks(self, obs: dict[str, Any], infos: dict[str, Any]) -> np.ndarray | None:
-        """`[agent, action]` what each may do: as observations or infos say, else what it has at all; None: all."""
+    def masks(self, obs: dict[str, Any], infos: dict[str, Any], gone: Collection[str] = ()) -> np.ndarray | None:
+        """`[agent, action]` what each may do: as observations or infos say, else what it has at all; None: all.
+        Masks of who is gone mean nothing."""
+        infos = {n: info or {} for n, info in infos.items() if n not in gone}
         told = {n: info["action_mask"] for n, info in infos.items() if info.get("action_mask") is not None}
         if self.game is not None:
             everything = np.ones(getattr(self.game.action_space, "n", 0), bool)
@@ -89,7 +92,7 @@ class _Stacker:
         if self.codec.counts is None:
             return None
         for i, n in enumerate(self.names):
-            if n in obs and (mask := self.codec.observe(i, obs[n])[1]) is not None:
+            if n in obs and n not in gone and (mask := self.codec.observe(i, obs[n])[1]) is not None:
                 told[n] = mask
         return np.stack([self.codec.allowed(i, told.get(n)) for i, n in enumerate(self.names)])
 
@@ -110,7 +113,10 @@ def _payer(reward: Reward, agents: int):
         try:
             value = np.asarray(pay(reward, *step))
         except (TypeError, ValueError) as error:
-            raise InvalidGame("the reward was learned in a game with other observations, actions or agents") from error
+            raise InvalidGame(
+                "the reward was learned in a game with other observations, actions or agents, or is that of several "
+                "seeds (Learned.load(folder, seed=0) is of one)"
+            ) from error
         if value.shape != (agents,):
             raise InvalidGame(
                 f"the reward has shape {value.shape} for {agents} agents: load one seed of the result (seed=)"
@@ -137,7 +143,8 @@ def _parallel(env: Any, reward: Reward) -> Any:
             obs, true, terminations, truncations, infos = self.env.step(actions)
             for i, n in enumerate(stacker.names):
                 self._over[i] |= bool(terminations.get(n, False))
-            seen, allowed = stacker.obs(obs), stacker.masks(obs, infos)
+            gone = {n for n in stacker.names if terminations.get(n) or truncations.get(n)}
+            seen, allowed = stacker.obs(obs), stacker.masks(obs, infos, gone)
             paid = pay(self._seen, joint, seen, self._over, self._allowed, allowed)
             self._seen, self._allowed = seen, allowed
             rewards = {n: float(paid[stacker.names.index(n)]) for n in true}
@@ -164,13 +171,14 @@ def _gymnasium(env: Any, reward: Reward) -> Any:
     names, kind = host.codec.names, host.kind
     pay = _payer(reward, len(names))
 
-    def stack(obs, info):
-        """What all see, and what they may do (None: everything)."""
+    def stack(obs, info, gone=None):
+        """What all see, and what they may do (None: everything); masks of who is gone mean nothing."""
         seen, told = zip(*(host.codec.observe(i, host.part(obs, k)) for i, k in enumerate(host.keys)), strict=True)
         if host.codec.counts is None:
             return np.stack(seen), None
         if "action_mask" in info:
             told = [host.part(info["action_mask"], k) if t is None else t for t, k in zip(told, host.keys, strict=True)]
+        told = [None if gone is not None and gone[i] else t for i, t in enumerate(told)]
         return np.stack(seen), np.stack([host.codec.allowed(i, t) for i, t in enumerate(told)])
 
     class RecoveredReward(wrapper):
@@ -182,8 +190,8 @@ def _gymnasium(env: Any, reward: Reward) -> Any:
         def step(self, action):
             joint = encode(host.codec, {n: host.part(action, k) for n, k in zip(names, host.keys)})
             obs, true, terminated, truncated, info = self.env.step(action)
-            seen, allowed = stack(obs, info)
             over = host.each("terminated", terminated).astype(bool)
+            seen, allowed = stack(obs, info, over | host.each("truncated", truncated).astype(bool))
             paid = pay(self._seen, joint, seen, over, self._allowed, allowed)
             self._seen, self._allowed = seen, allowed
             form = {"one": lambda: float(paid[0]), "tuple": lambda: paid, "dict": lambda: dict(zip(host.keys, paid))}

@@ -37,8 +37,16 @@ def mlp(spec, arrays, x):
     return x
 
 
+def log_sum(x, axis):
+    """The logarithm of the sum of exponentials."""
+    top = x.max(axis=axis, keepdims=True)
+    return np.squeeze(top, axis) + np.log(np.sum(np.exp(x - top), axis=axis))
+
+
 def network(spec, arrays, obs):
     """One agent's network on its own observation."""
+    if spec["kind"] == "table":
+        return arrays["table"][np.argmax(obs)]
     if spec["kind"] == "flat":
         flat = np.concatenate([np.ravel(x).astype(np.float32) for x in leaves(obs)])
         return mlp(spec["mlp"], arrays, flat)
@@ -84,7 +92,13 @@ class Policy:
                 self.arrays if self.spec["shared"] else {k: v[agent] for k, v in self.arrays.items() if k != "log_std"}
             )
             rows.append(network(self.spec["net"], own, pick(obs, agent)))
-        return np.reshape(self.spec["scale"], (-1, 1)) * np.stack(rows)
+        out = np.reshape(self.spec["scale"], (-1, 1)) * np.stack(rows)
+        if self.spec["head"] == "marginal":
+            # Rows over joint actions, own action first: the mean over what the others may do.
+            out = out.reshape(len(out), self.spec["actions"], -1)
+            out = out - log_sum(out, 1)[:, None] if self.spec["belief"] == "uniform" else out
+            out = log_sum(out, 2)
+        return out
 
     def __call__(self, obs, generator=None, action_mask=None):
         """The joint action: the mode, or a draw if a NumPy generator is given."""

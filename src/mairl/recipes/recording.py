@@ -31,6 +31,7 @@ def record_learning(
     evaluations: int = 20,
     workers: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> tuple[LearningHistory, Learned]:
     """Trains an expert from scratch and records updates, or stretches of them, at even distances from the first on.
@@ -47,12 +48,14 @@ def record_learning(
         stretch: how many of them follow one another each time; a divisor of `snapshots`.
         evaluations: checkpoints are made no more often than this.
         workers: processes that step a host game; see `fit`.
-        resume: go on from `work` if it exists; else what is there is dropped.
+        resume: go on from `work` if it exists.
+        overwrite: drop what is in `work`.
 
     Returns:
         The history, and the expert in the end.
 
     Raises:
+        InvalidData: `work` exists, and neither `resume` nor `overwrite` is set; numbers that do not fit.
         Unsupported: learning broke off over a number that was not finite.
     """
     recipe = recipe_for(game, learner)
@@ -69,8 +72,12 @@ def record_learning(
     algorithm = dataclasses.replace(
         algorithm, anneal_updates=updates, network=dataclasses.replace(algorithm.network, shared=False)
     )
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
+    if work.exists() and not resume:
+        if not overwrite:
+            raise InvalidData(
+                f"{work} holds an unfinished training: go on with --resume, or start anew with --overwrite"
+            )
+        shutil.rmtree(work)
     # The last stretch ends where the training does, or shortly before.
     every = max(stretch, (updates - stretch) // max(1, snapshots // stretch - 1))
     recorder = Recorder(work / "updates", every=every, stretch=stretch)

@@ -45,6 +45,7 @@ def load_expert(game: str) -> Learned:
 
 def _named(game: str) -> str | None:
     """The id in `EXPERTS` of the same game, however its options are written."""
+    game = game.removesuffix(":")
     kind, _, options = game.partition(":")
     alike = [name for name in EXPERTS if options and name.partition(":")[0] == kind]
     return game if game in EXPERTS else next((name for name in alike if make_game(name) == make_game(game)), None)

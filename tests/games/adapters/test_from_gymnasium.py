@@ -89,6 +89,20 @@ def test_a_dict_of_agents_ends_one_by_one():
     assert host.step(np.array([0, 1])).reward.tolist() == [0.0, 4.0]  # Who has left is paid no more.
 
 
+def test_who_is_gone_may_be_left_out():
+    told = {"reward": {"x": 1.0, "y": 4.0}, "terminated": {"x": True, "y": False}, "truncated": False}
+    env = Several("dict", **told)
+    _, host, _ = started(env)
+    host.step(np.array([0, 1]))
+    env.obs = lambda: {"y": np.ones(2)}
+    seen = host.step(np.array([0, 1]))
+    assert seen.present.tolist() == [False, True]
+    assert seen.obs.tolist() == [[0, 0], [1, 1]]
+    env.obs = lambda: {"x": np.zeros(2)}
+    with pytest.raises(InvalidGame, match="y takes part and there is no observation of it"):
+        host.step(np.array([0, 1]))
+
+
 def test_an_end_for_all_ends_it_for_each():
     env = Several("dict", terminated={"x": False, "y": False, "__all__": True})
     _, host, _ = started(env)

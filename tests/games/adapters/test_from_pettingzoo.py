@@ -198,6 +198,11 @@ class Broken(Two):
         return {n: np.full(2, np.nan, np.float32) for n in obs}, info
 
 
+class OldReset(Two):
+    def reset(self, seed=None, options=None):
+        return super().reset()[0]
+
+
 SEE = {"a": spaces.Box(0, 1, (2,)), "b": spaces.Box(0, 1, (2,))}
 ACT = {"a": spaces.Discrete(2), "b": spaces.Discrete(2)}
 
@@ -210,6 +215,7 @@ ACT = {"a": spaces.Discrete(2), "b": spaces.Discrete(2)}
         (functools.partial(Endless, SEE, ACT), "give horizon="),
         (functools.partial(Seedless, SEE, ACT), "takes no seed"),
         (functools.partial(Broken, SEE, ACT), "NaN or infinity"),
+        (functools.partial(OldReset, SEE, ACT), "must give observations and a dictionary of infos"),
         (functools.partial(two, spaces.Sequence(spaces.Discrete(2)), spaces.Discrete(2)), "no fixed size"),
         (functools.partial(two, SEE, {"a": spaces.Box(-1, 1, (2,)), "b": spaces.Box(-1, 1, (3,))}), "differ in size"),
         (functools.partial(two, SEE, {"a": spaces.Discrete(2), "b": spaces.Box(-1, 1, (3,))}), "Box and Discrete"),
@@ -223,7 +229,34 @@ def test_what_cannot_be_learned_from_is_one_clear_line(make, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("horizon", [0, -3, 2.5])
+def test_a_horizon_is_a_number_of_steps(horizon):
+    with pytest.raises(InvalidGame, match="expected a whole number of steps"):
+        from_pettingzoo(make_errand, horizon=horizon)
+
+
+def test_infos_may_be_missing():
+    class Silent(Two):
+        def reset(self, seed=None, options=None):
+            return super().reset()[0], {"a": None}
+
+    assert from_pettingzoo(functools.partial(Silent, SEE, ACT)).num_agents == 2
+
+
+@pytest.mark.parametrize(("high", "dtype"), [(100, np.int32), (2**40, np.float32)])
+def test_whole_numbers_of_64_bits_are_kept_as_they_fit(high, dtype):
+    """None wraps: what 32 bits cannot hold becomes a float."""
+    see = spaces.Box(0, high, (2,), np.int64)
+    host = from_pettingzoo(functools.partial(two, see, spaces.Discrete(2))).make()
+    host.reset(0)
+    value, _ = host.codec.observe(0, np.array([high, 5], np.int64))
+    assert value.dtype == dtype
+    assert value.tolist() == [high, 5]
+
+
 def test_each_kind_points_to_its_adapter():
+    with pytest.raises(InvalidGame, match="is no Gymnasium environment"):
+        from_gymnasium(lambda: 3)
     with pytest.raises(InvalidGame, match="give it to from_pettingzoo"):
         from_gymnasium(make_errand)
 

@@ -11,7 +11,7 @@ import numpy as np
 from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame, HostStep
 from mairl.data.codec import joint_codec
-from mairl.games.adapters.from_pettingzoo import _title, encode, host_game, number
+from mairl.games.adapters.from_pettingzoo import _title, check_horizon, encode, host_game, number, two
 
 RewardOf = Callable[[Any, dict], Any]
 
@@ -38,6 +38,9 @@ def from_gymnasium(
     title = _title(env)
     if hasattr(env, "possible_agents"):
         raise InvalidGame(f"{title} is a PettingZoo environment: give it to from_pettingzoo")
+    if not all(hasattr(env, name) for name in ("unwrapped", "observation_space", "action_space", "reset", "step")):
+        raise InvalidGame(f"{title} is no Gymnasium environment: let make_env() return one")
+    check_horizon(horizon)
     spec = getattr(env, "spec", None)
     horizon = horizon or getattr(spec, "max_episode_steps", None) or getattr(env.unwrapped, "max_steps", None)
     if not horizon:
@@ -80,10 +83,11 @@ class GymnasiumHost:
 
     def reset(self, seed: int) -> HostStep:
         """See `HostEnv`."""
-        obs, info = self.env.reset(seed=int(seed))
+        obs, info = two(self.env.reset(seed=int(seed)), self.title)
         self._elapsed = 0
         count = len(self.keys)
         self._gone, self._terminated = np.zeros(count, bool), np.zeros(count, bool)
+        self._last = np.zeros((count, *self.codec.shape), self.codec.dtype)
         if self._has_masks is None:
             self._has_masks = any(self.codec.masked_obs) or self.codec.static_mask is not None or "action_mask" in info
         return self._seen(obs, info, np.zeros(count, np.float32), False)
@@ -139,8 +143,15 @@ class GymnasiumHost:
         masks = np.stack([codec.allowed(i, None) for i in range(count)]) if self._has_masks else None
         stacked = np.zeros((count, *codec.shape), codec.dtype)
         for i, key in enumerate(self.keys):
+            if self.kind == "dict" and key not in obs:
+                if not self._gone[i]:
+                    raise InvalidGame(f"{self.title}: {codec.names[i]} takes part and there is no observation of it")
+                # Some libraries leave out who is gone.
+                stacked[i] = self._last[i]
+                continue
             stacked[i], mask = codec.observe(i, self.part(obs, key))
-            if mask is None and "action_mask" in info:
+            self._last[i] = stacked[i]
+            if mask is None and "action_mask" in info and not self._gone[i]:
                 mask = self.part(info["action_mask"], key)
             if mask is not None and masks is None:
                 raise InvalidGame(f"{self.title}: the action mask appears only after reset: give one with every info")

@@ -41,6 +41,7 @@ def from_pettingzoo(make_env: Callable[[], Any], *, horizon: int | None = None) 
         raise InvalidGame(
             f"{title} is no PettingZoo parallel environment (it has no possible_agents): see from_gymnasium"
         )
+    check_horizon(horizon)
     horizon = horizon or getattr(env.unwrapped, "max_cycles", None) or getattr(env.unwrapped, "max_steps", None)
     if not horizon:
         env.close()
@@ -90,7 +91,7 @@ class ParallelHost:
     def reset(self, seed: int) -> HostStep:
         """See `HostEnv`."""
         try:
-            obs, info = self.env.reset(seed=int(seed))
+            obs, info = two(self.env.reset(seed=int(seed)), self.title)
         except TypeError as error:
             if "seed" in str(error):
                 raise InvalidGame(
@@ -105,7 +106,7 @@ class ParallelHost:
             self._has_masks = (
                 any(self.codec.masked_obs)
                 or self.codec.static_mask is not None
-                or any("action_mask" in info.get(n, {}) for n in self.env.agents)
+                or any("action_mask" in (info.get(n) or {}) for n in self.env.agents)
             )
         if not self.env.agents:
             raise InvalidGame(f"{self.title}: no agent takes part after reset")
@@ -153,7 +154,7 @@ class ParallelHost:
                 self._last[i] = stacked[i]
             elif n in acted:
                 stacked[i] = self._last[i]
-            given = info.get(n, {}).get("action_mask") if mask is None else mask
+            given = (info.get(n) or {}).get("action_mask") if mask is None else mask
             if given is not None and masks is None:
                 raise InvalidGame(f"{self.title}: {n}'s action mask appears only after reset: give one with every info")
             if given is not None and present[i] and not over:
@@ -162,6 +163,23 @@ class ParallelHost:
         terminated = self._terminated.copy()
         truncated = np.asarray(over and not terminated.all())
         return HostStep(stacked, masks, present, reward, terminated, truncated, np.asarray(over))
+
+
+def two(result: Any, title: str) -> tuple[Any, Any]:
+    """Observations and infos, as `reset` gives them.
+
+    Raises:
+        InvalidGame: it gives something else, as it did in old interfaces.
+    """
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        raise InvalidGame(f"{title}.reset must give observations and a dictionary of infos: let it return both")
+    return result
+
+
+def check_horizon(horizon: Any) -> None:
+    """Raises `InvalidGame` for a horizon that is given and is no number of steps."""
+    if horizon is not None and not (isinstance(horizon, (int, np.integer)) and horizon >= 1):
+        raise InvalidGame(f"horizon is {horizon!r}, expected a whole number of steps from 1 on")
 
 
 def number(value: Any, name: str, title: str) -> float:
