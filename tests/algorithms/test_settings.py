@@ -9,7 +9,7 @@ from mairl.algorithms.fit import fit
 from mairl.algorithms.mamql import MAMQL
 from mairl.algorithms.ppo import PPO
 from mairl.algorithms.run_folder import RunFolder
-from mairl.algorithms.settings import check_ranges, differences, digest, plain
+from mairl.algorithms.settings import check_ranges, check_same, differences, digest, plain
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import UniformPolicy
 from mairl.data.collect import record
@@ -94,3 +94,10 @@ def test_so_is_what_else_is_asked_for(asked):
     (name,) = asked
     with pytest.raises(Unsupported, match=name):
         fit(BASE, GAME, DATA, **{"budget": 8, **asked})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_damaged_file_is_one_line(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(InvalidData, match=r"settings\.json is damaged, the work cannot be gone on with: start anew"):
+        check_same(tmp_path / "settings.json", {"budget": 3}, "the work", "start anew")

@@ -54,7 +54,9 @@ def test_help_names_every_command(capsys):
         (["expert", "gems", "-o", "nowhere", "--steps", "-5"], "steps must be at least 1, got -5"),
         (["expert", "gems", "-o", "nowhere", "--episodes", "0"], "episodes must be at least 1, got 0"),
         (["expert", "gems", "-o", "/proc/nope/x"], "/proc/nope"),
+        (["expert", "gems", "-o", "nowhere", "--seed", "-3"], "--seed is -3, expected 0 or more"),
         (["evaluate", "nowhere", "--seed", "-5"], "seed must be at least 0, got -5"),
+        (["evaluate", "nowhere", "--exploitability", "-5"], "--exploitability is -5 steps, expected 0 or more"),
         (["render", "nowhere", "-o", "nodir/x.gif"], "there is no folder nodir to write x.gif into"),
     ],
 )
@@ -160,7 +162,8 @@ def test_learn_evaluate_render(capsys, demos, tmp_path):
     assert code == 2
     assert "exists: choose another file" in err
     assert call(capsys, "render", str(run), "-o", str(picture), "--overwrite")[0] == 0
-    assert call(capsys, "render", str(demos), "-o", str(tmp_path / "sheet.png"))[0] == 0
+    sheet = tmp_path / "sheet.png"
+    assert call(capsys, "render", str(demos), "-o", str(sheet), "--json")[:2] == (0, f'{{"out": "{sheet}"}}\n')
     assert call(capsys, "render", str(demos), "-o", str(tmp_path / "played.html"))[0] == 0
     played = (tmp_path / "played.html").read_text()
     frames = json.loads(re.search(r"const episode = (.*);", played)[1])

@@ -19,6 +19,7 @@ from mairl.recipes.experts import CRAMPED_ROOM_400, episode_returns, recipe_for
         "overcooked:horizon=400",
         "overcooked:cook_time=20",
         "overcooked",
+        "gems:",
     ],
 )
 def test_found_however_the_options_are_written(game):

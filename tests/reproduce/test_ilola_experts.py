@@ -51,3 +51,10 @@ def test_doing_nothing_pushes_nobody():
 def test_more_snapshots_than_updates_are_refused(tmp_path):
     with pytest.raises(InvalidData, match="20 snapshots of 1 updates"):
         record_learning(GAME, tmp_path / "work", budget=100)
+
+
+def test_an_unfinished_training_is_not_thrown_away_by_mistake(tmp_path):
+    (tmp_path / "work").mkdir()
+    with pytest.raises(InvalidData, match="work holds an unfinished training: go on with --resume"):
+        record_learning(GAME, tmp_path / "work", budget=100_000, snapshots=2)
+    assert (tmp_path / "work").exists()
