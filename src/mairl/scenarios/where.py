@@ -80,7 +80,7 @@ def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, schema: pa.Schema) 
     (a, a_text), (b, b_text) = _operand(left, schema), _operand(right, schema)
     if a_text != b_text:
         raise _NotUnderstood(f"{shown!r} compares text with a number")
-    return pc.coalesce(_COMPARE[type(op)](a, b), pc.scalar(False))
+    return pc.coalesce(_COMPARE[type(op)](a, b), pc.scalar(False))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _operand(node: ast.expr, schema: pa.Schema) -> tuple[pc.Expression, bool]:
