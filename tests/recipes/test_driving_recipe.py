@@ -9,10 +9,11 @@ import pytest
 
 from mairl.algorithms.fit import fit
 from mairl.driving.prepare import drivable
+from mairl.driving.ways import PLACES
 from mairl.networks.build import Flat, make_network
 from mairl.networks.set_encoder import SetEncoder
 from mairl.recipes import driving
-from mairl.recipes.driving import NETWORK, NETWORKS, DrivingRecipe, driven, driving_game
+from mairl.recipes.driving import GUIDED, NETWORK, NETWORKS, DrivingRecipe, driven, driving_game, recipe_of
 from mairl.scenarios import store
 from mairl.scenarios.generate import generate
 
@@ -69,6 +70,17 @@ def test_rows_are_of_the_vehicles_trained_and_of_all_and_can_be_measured_again(t
     again = json.loads((tmp_path / "out" / "experts.json").read_text())
     for old, new in zip(rows, again, strict=True):
         assert {k: v for k, v in old.items() if k != "date"} == {k: v for k, v in new.items() if k != "date"}
+
+
+def test_guided_vehicles_are_paid_to_be_careful_and_look_farther_ahead():
+    """Infractions cost more than the whole way of a world is worth."""
+    game, _, _ = driving_game("generated", 1, 0, 2, 2, GUIDED)
+    plain, _, _ = driving_game("generated", 1, 0, 2, 2)
+    assert recipe_of(plain) == DrivingRecipe()
+    assert recipe_of(game).driving.discount > recipe_of(plain).driving.discount
+    farthest = float(game.worlds.ways.gap.max()) * (PLACES - 1)
+    assert -game.reward.collision > farthest * game.reward.progress > 0
+    assert game.reward.collision == game.reward.off_road
 
 
 def test_full_worlds_take_fewer_steps_for_as_many_vehicles_steps():

@@ -70,10 +70,12 @@ REWARDS = {
     "rtr": RewardWeights(collision=-1.0, off_road=-1.0),
     "rtr-shaped": RewardWeights(collision=-1.0, off_road=-1.0, pace=0.5),
     "shaped": RewardWeights(goal=1.0, collision=-1.0, off_road=-1.0, progress=0.02),
+    "careful": RewardWeights(goal=1.0, collision=-2.0, off_road=-2.0, progress=0.002),
 }
 """`gpudrive`: as in GPUDrive (Kazemkhani et al. 2024). `rtr`: infractions only (Zhang et al. 2023, Eq. 20).
 `rtr-shaped`: and driving at the speed limit (Eq. 21, which goes with `Rules(off_pace=True)`). `shaped`: the sparse one
-and the way to the goal."""
+and the way to the goal, which over hundreds of metres is worth more than all infractions cost: who has learned to drive
+already drives too fast for it. `careful`: it is worth less than they cost."""
 
 
 def weights_of(reward: str | RewardWeights) -> RewardWeights:

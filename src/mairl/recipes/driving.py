@@ -4,8 +4,9 @@ python -m mairl.recipes.driving -o FOLDER [--data STORE]     an expert, and expe
 python -m mairl.recipes.driving -o FOLDER … --measure        the rates of an expert that is there, measured again
 
 All vehicles share one network. In the first stage it drives, and is told at every step what would keep each vehicle to
-its log's path (DAgger; the teacher sees the logs, the network only what vehicles see). The second is PPO on the shaped
-reward, in the same worlds, with everybody who can be driven driven by the network.
+its log's path (DAgger; the teacher sees the logs, the network only what vehicles see). The second is PPO, in the same
+worlds, with everybody who can be driven driven by the network: on the shaped reward, or, where vehicles see their way
+(`--guided`), on the careful one.
 """
 
 from __future__ import annotations
@@ -98,6 +99,15 @@ class DrivingRecipe:
         return dataclasses.replace(self, teaching=teaching, driving=dataclasses.replace(self.driving, network=network))
 
 
+GUIDED_RECIPE = DrivingRecipe(driving=dataclasses.replace(DrivingRecipe().driving, discount=0.99))
+"""Of vehicles that see their way: taught, they reach nine goals of ten, so that what PPO earns lies farther ahead."""
+
+
+def recipe_of(game: Driving) -> DrivingRecipe:
+    """The recipe for a game, by what vehicles see in it."""
+    return GUIDED_RECIPE if game.sight.way else DrivingRecipe()
+
+
 def driven(game: Driving) -> float:
     """Vehicles that are driven in a world, mean over worlds."""
     return float(jnp.mean(jnp.sum(game.worlds.driven, axis=1)))
@@ -105,7 +115,7 @@ def driven(game: Driving) -> float:
 
 def train_driver(
     game: Driving,
-    recipe: DrivingRecipe = DrivingRecipe(),
+    recipe: DrivingRecipe | None = None,
     *,
     seed: int = 0,
     lessons: int | None = None,
@@ -118,6 +128,7 @@ def train_driver(
     """An expert for all vehicles of a game.
 
     Args:
+        recipe: by default `recipe_of` the game.
         lessons, steps: of both stages, if not the recipe's (`DrivingRecipe.amounts`). 0 steps: the first stage only.
         out: folder of both stages' runs, so that they can be resumed.
         resume: go on from what `out` has.
@@ -125,6 +136,7 @@ def train_driver(
     """
     if out is not None and (out / PPO_RUN).exists():
         raise InvalidData(f"{out / PPO_RUN} exists: choose another folder, or remove it")
+    recipe = recipe_of(game) if recipe is None else recipe
     usual_lessons, usual_steps = recipe.amounts(game)
     lessons = usual_lessons if lessons is None else lessons
     steps = usual_steps if steps is None else steps
@@ -184,14 +196,15 @@ GUIDED = dataclasses.replace(SIGHT, way=AHEAD, clock=True)
 def driving_game(
     data: str, count: int, seed: int, agents: int, others: int, sight: Sight = SIGHT
 ) -> tuple[Driving, int, str]:
-    """Worlds of a STORE or made up (see `mairl.driving.load.scenarios_of`), with what experts see; how many vehicles
-    start in an infraction and are not driven; and what experts.json calls such worlds."""
+    """Worlds of a STORE or made up (see `mairl.driving.load.scenarios_of`), with what experts see, and are paid; how
+    many vehicles start in an infraction and are not driven; and what experts.json calls such worlds."""
     scenarios = scenarios_of(data, count, seed)
     grid = GridConfig(edges=64, others=sight.others)
     config = WorldConfig(num_agents=agents, num_others=others, grid=grid, ways=bool(sight.way))
     worlds, _, excluded = load(scenarios, config)
     kinds = sorted({"womd" if s.source in WOMD else s.source for s in scenarios})
-    return Driving(worlds, sight=sight, reward="shaped"), excluded, "+".join(kinds)
+    reward = "careful" if sight.way else "shaped"
+    return Driving(worlds, sight=sight, reward=reward), excluded, "+".join(kinds)
 
 
 def row(kind: str, game: Driving, learned: Learned, steps: int, wall_s: float, **facts) -> dict[str, Any]:
@@ -239,7 +252,7 @@ def main() -> None:
     game, excluded, name = driving_game(
         options.data, options.count, options.seed, options.agents, options.others, sight
     )
-    usual_lessons, usual_steps = DrivingRecipe().amounts(game)
+    usual_lessons, usual_steps = recipe_of(game).amounts(game)
     options.lessons = usual_lessons if options.lessons is None else options.lessons
     options.steps = usual_steps if options.steps is None else options.steps
     path, expert = options.out / "experts.json", options.out / f"expert-{name}"
@@ -254,7 +267,7 @@ def main() -> None:
     else:
         learned = train_driver(
             game,
-            DrivingRecipe().with_network(NETWORKS[options.network]),
+            recipe_of(game).with_network(NETWORKS[options.network]),
             seed=options.seed,
             lessons=options.lessons,
             steps=options.steps,
