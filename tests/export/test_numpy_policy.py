@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mairl.algorithms.ma_iq_learn import MarginalPolicy
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Discrete
@@ -16,7 +15,7 @@ from mairl.export import export_numpy, load_numpy
 from mairl.games import make_game
 from mairl.games.tabular.policy import TabularPolicy
 from mairl.networks.build import NetworkConfig, per_agent_network
-from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy
+from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy, MarginalPolicy
 from mairl.recipes import load_expert
 
 CASES = {

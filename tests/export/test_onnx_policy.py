@@ -11,14 +11,13 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 import onnxruntime
 
-from mairl.algorithms.ma_iq_learn import MarginalPolicy
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.policy import UniformPolicy
 from mairl.core.spaces import Discrete
 from mairl.export import export_onnx
 from mairl.games.tabular.policy import TabularPolicy
 from mairl.networks.build import NetworkConfig, PerAgent, make_network
-from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy
+from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy, MarginalPolicy
 
 A = 3
 

@@ -35,13 +35,13 @@ from mairl.algorithms.inverse_q import check_inverse_q, draw, new_replay, with_p
 from mairl.core.errors import Unsupported
 from mairl.core.game import MarkovGame
 from mairl.core.learned import Learned
-from mairl.core.policy import DiscretePolicy
 from mairl.core.reward import Reward
 from mairl.core.spaces import Discrete
 from mairl.core.transition import Transition, joined
 from mairl.data.demonstrations import Demonstrations
 from mairl.data.replay import Replay
 from mairl.networks.build import NetworkConfig, PerAgent, per_agent_network
+from mairl.networks.heads import MarginalPolicy, by_own_action
 from mairl.networks.rewards import joint_index, take_action
 from mairl.ops.inverse_q import inverse_q_loss, value_term
 
@@ -53,29 +53,6 @@ class State(eqx.Module):
     opt_state: Any
     replay: Replay | None
     num_actions: int = eqx.field(static=True)
-
-
-class MarginalPolicy(DiscretePolicy):
-    """π_i(a_i | o_i) = Σ_a_-i b_i(a_-i | o_i) softmax over a_i of λ Q_i(o_i, a_i, a_-i).
-
-    Attributes:
-        critic: `[agent, joint]`, own action first (see `mairl.networks.rewards.joint_index`).
-        num_actions: A.
-        rationality: λ.
-        belief: b_i, "boltzmann" or "uniform".
-    """
-
-    critic: PerAgent
-    num_actions: int = eqx.field(static=True)
-    rationality: float = eqx.field(static=True)
-    belief: str = eqx.field(static=True, default="boltzmann")
-
-    def logits(self, obs) -> Float[Array, "agent action"]:
-        """See `DiscretePolicy.logits`."""
-        scaled = self.rationality * by_own_action(self.critic(obs), self.num_actions)
-        if self.belief == "uniform":
-            scaled = jax.nn.log_softmax(scaled, axis=1)
-        return jax.nn.logsumexp(scaled, axis=2)
 
 
 class JointImplicitReward(Reward):
@@ -289,11 +266,6 @@ class MAIQLearn(Algorithm):
 
     def _optimiser(self) -> optax.GradientTransformation:
         return adam(self.learning_rate, self.max_grad_norm, weight_decay=self.weight_decay)
-
-
-def by_own_action(row: Float[Array, "agent joint"], num_actions: int) -> Float[Array, "agent action others"]:
-    """A critic's row over joint actions as a table: own action, and the others' together."""
-    return row.reshape(row.shape[0], num_actions, -1)
 
 
 def recorded_next(data: Demonstrations, index: Array) -> tuple[Array, Bool[Array, " batch"]]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from mairl.algorithms.ma_iq_learn import MarginalPolicy
 from mairl.core.errors import InvalidData, Unsupported
 from mairl.core.learned import Learned
 from mairl.core.policy import Policy
@@ -18,7 +17,7 @@ from mairl.games.tabular.policy import TabularPolicy
 from mairl.networks.build import Flat, PerAgent
 from mairl.networks.cnn import CNN
 from mairl.networks.entity_encoder import EntityEncoder
-from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy
+from mairl.networks.heads import BoltzmannPolicy, CategoricalPolicy, GaussianPolicy, MarginalPolicy
 from mairl.networks.mlp import MLP
 
 

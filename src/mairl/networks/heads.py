@@ -36,6 +36,34 @@ class BoltzmannPolicy(DiscretePolicy):
         return logits if self.sharpness is None else self.sharpness[:, None] * logits
 
 
+class MarginalPolicy(DiscretePolicy):
+    """π_i(a_i | o_i) = Σ_a_-i b_i(a_-i | o_i) softmax over a_i of λ Q_i(o_i, a_i, a_-i).
+
+    Attributes:
+        critic: `[agent, joint]`, own action first (see `mairl.networks.rewards.joint_index`).
+        num_actions: A.
+        rationality: λ.
+        belief: b_i, "boltzmann" or "uniform".
+    """
+
+    critic: PerAgent
+    num_actions: int = eqx.field(static=True)
+    rationality: float = eqx.field(static=True)
+    belief: str = eqx.field(static=True, default="boltzmann")
+
+    def logits(self, obs) -> Float[Array, "agent action"]:
+        """See `DiscretePolicy.logits`."""
+        scaled = self.rationality * by_own_action(self.critic(obs), self.num_actions)
+        if self.belief == "uniform":
+            scaled = jax.nn.log_softmax(scaled, axis=1)
+        return jax.nn.logsumexp(scaled, axis=2)
+
+
+def by_own_action(row: Float[Array, "agent joint"], num_actions: int) -> Float[Array, "agent action others"]:
+    """A critic's row over joint actions as a table: own action, and the others' together."""
+    return row.reshape(row.shape[0], num_actions, -1)
+
+
 class GaussianPolicy(Policy):
     """Independent normals around net(obs), clipped to the box when sampled. `log_std` is `[agent, size]`, or
     `[1, size]` where all share it."""
