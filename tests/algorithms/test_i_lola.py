@@ -53,6 +53,16 @@ def test_each_learner_is_told_from_the_others_and_inverted(learner):
         assert found.look_ahead == pytest.approx(3, abs=1e-6)
 
 
+@pytest.mark.parametrize("steps", [4, 5])
+def test_a_family_chosen_by_few_transitions_is_doubted(steps):
+    history = learn(Small.game, "naive", Small.step_size * Small.truth, 0.0, steps=steps)
+    chosen = i_lola(Small.game, history, families=("naive", "lookahead"))
+    doubted = [note for note in chosen.notes if note.startswith("the family was chosen by fits to 2 of 4 transitions")]
+    assert len(doubted) == (steps == 4)
+    named = i_lola(Small.game, history, families=("naive",))
+    assert not [note for note in named.notes if note.startswith("the family was chosen")]
+
+
 def test_naive_learners_look_nowhere_ahead():
     history = learn(Small.game, "naive", Small.step_size * Small.truth, 0.0)
     assert i_lola(Small.game, history, families=("lola-taylor",)).look_ahead == 0

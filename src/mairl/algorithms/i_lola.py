@@ -106,11 +106,23 @@ def i_lola(
             break
     if not found:
         raise Unsupported(f"no family fits: {'; '.join(notes)}")
+    if families is None or len(families) > 1:
+        notes += _few(transitions - validation, transitions)
     best = min(found, key=_error)
     # Sizes of their own fit much: they have to be much better.
     if changing and changing.relative_residual < 10 * LARGE and 10 * _error(changing) < _error(best):
         best = changing
     return with_doubts(dataclasses.replace(best, notes=(*best.notes, *notes)))
+
+
+def _few(fitted: int, transitions: int) -> list[str]:
+    """A note where families could hardly be told apart: nearly all rewards of all of them explain one or two steps."""
+    if fitted > 2:
+        return []
+    return [
+        f"the family was chosen by fits to {fitted} of {transitions} transitions, which others may explain as well: "
+        "observe more steps, or name the family (families)"
+    ]
 
 
 def check_choices(families: tuple[str, ...] | None, look_aheads: tuple[float, ...]) -> None:
