@@ -307,3 +307,25 @@ def rewrite(path, change):
     table = change(pq.read_table(file))
     pq.write_table(table, file)
     edit(path, sha256=store.digest(file))
+
+
+@pytest.mark.parametrize(
+    ("obs", "said"),
+    [
+        (np.full((1, 3, 2, 1), 1e39), "obs is not finite in 3 of 3 steps"),
+        (np.full((1, 3, 2, 1), 2**40), "obs goes from 1099511627776 to 1099511627776, and whole numbers of 32 bits"),
+        (np.full((1, 3, 2, 1), "left"), "obs holds no numbers but <U4"),
+    ],
+)
+def test_what_32_bits_cannot_hold_is_refused(obs, said):
+    """Nothing becomes infinite, or another number, after it was checked."""
+
+    def made(obs):
+        actions, over = np.zeros((1, 2, 2), int), np.zeros((1, 2, 2), bool)
+        return demonstrations(actions=actions, lengths=[2], terminated=over, truncated=over[..., 0], obs=obs)
+
+    with pytest.raises(InvalidData, match=said):
+        made(obs)
+    small = made(np.full((1, 3, 2, 1), 2**30))
+    assert np.asarray(small.obs).dtype == np.int32
+    assert int(small.obs.max()) == 2**30
