@@ -149,6 +149,35 @@ def test_gymnasium_with_several_agents_and_with_one():
     assert isinstance(wrapped.step(1)[1], float)
 
 
+def test_agents_of_a_gymnasium_environment_may_be_left_out_when_gone():
+    """As some libraries do, with masks that allow nothing at the end."""
+
+    class Leaving(gymnasium.Env):
+        observation_space = spaces.Dict({n: spaces.Box(-1.0, 1.0, (2,)) for n in "xy"})
+        action_space = spaces.Dict({n: spaces.Discrete(3) for n in "xy"})
+
+        def reset(self, *, seed=None, options=None):
+            self.time = 0
+            return {n: np.zeros(2, np.float32) for n in "xy"}, {"action_mask": {n: np.ones(3) for n in "xy"}}
+
+        def step(self, action):
+            self.time += 1
+            there = "xy" if self.time == 1 else "y"
+            obs = {n: np.full(2, 0.1 * self.time, np.float32) for n in there}
+            masks = {n: np.zeros(3) if n == "x" else np.ones(3) for n in there}
+            return obs, 0.0, {"x": True, "y": False}, False, {"action_mask": masks}
+
+    from mairl.games.adapters import from_gymnasium
+
+    reward = implicit_reward(from_gymnasium(Leaving, horizon=5))
+    env = reward_wrapper(Leaving(), reward)
+    env.reset(seed=0)
+    for _ in range(3):
+        _, paid, *_ = env.step({"x": 0, "y": 1})
+        assert set(paid) == {"x", "y"}
+        assert np.isfinite(list(paid.values())).all()
+
+
 def test_what_does_not_fit_is_one_clear_line(gems):
     policy = UniformPolicy(2, gems.action_space)
     with pytest.raises(Unsupported, match=r"no 'reward' reward in this result; it has none \(a policy only\)"):

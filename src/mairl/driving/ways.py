@@ -46,7 +46,6 @@ BEHIND = 1.0
 TURNED = 10.0
 """Metres that a place which leads the opposite way counts as farther away, over √2: ways may cross themselves."""
 
-
 AHEAD = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 """Metres ahead, at which who is told the way is usually told it."""
 
@@ -93,6 +92,7 @@ def ahead(
     def there(values: Array) -> Array:
         return jnp.take_along_axis(values, nearest, axis=0)[0]
 
+    # Counted in places, as `at` below.
     beyond = there(dx) * there(c) + there(dy) * there(s)
     station = jnp.clip(nearest[0] + beyond / gap, 0.0, last)
     at = jnp.minimum(station + jnp.asarray(distances, jnp.float32)[:, None] / gap, last)

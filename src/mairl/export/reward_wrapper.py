@@ -171,27 +171,35 @@ def _gymnasium(env: Any, reward: Reward) -> Any:
     names, kind = host.codec.names, host.kind
     pay = _payer(reward, len(names))
 
-    def stack(obs, info, gone=None):
-        """What all see, and what they may do (None: everything); masks of who is gone mean nothing."""
-        seen, told = zip(*(host.codec.observe(i, host.part(obs, k)) for i, k in enumerate(host.keys)), strict=True)
+    def stack(obs, info, gone, before):
+        """What all see, and what they may do (None: everything); masks of who is gone mean nothing, and where it is
+        left out it sees what it saw `before`."""
+        each = []
+        for i, k in enumerate(host.keys):
+            left_out = gone[i] and kind == "dict" and k not in obs
+            each.append((before[i], None) if left_out else host.codec.observe(i, host.part(obs, k)))
+        seen, told = zip(*each, strict=True)
         if host.codec.counts is None:
             return np.stack(seen), None
         if "action_mask" in info:
-            told = [host.part(info["action_mask"], k) if t is None else t for t, k in zip(told, host.keys, strict=True)]
-        told = [None if gone is not None and gone[i] else t for i, t in enumerate(told)]
+            masks = zip(told, host.keys, gone, strict=True)
+            told = [host.part(info["action_mask"], k) if t is None and not left else t for t, k, left in masks]
+        told = [None if left else t for t, left in zip(told, gone, strict=True)]
         return np.stack(seen), np.stack([host.codec.allowed(i, t) for i, t in enumerate(told)])
 
     class RecoveredReward(wrapper):
         def reset(self, *, seed=None, options=None):
             obs, info = self.env.reset(seed=seed, options=options)
-            self._seen, self._allowed = stack(obs, info)
+            self._gone = np.zeros(len(names), bool)
+            self._seen, self._allowed = stack(obs, info, self._gone, None)
             return obs, info
 
         def step(self, action):
             joint = encode(host.codec, {n: host.part(action, k) for n, k in zip(names, host.keys)})
             obs, true, terminated, truncated, info = self.env.step(action)
             over = host.each("terminated", terminated).astype(bool)
-            seen, allowed = stack(obs, info, over | host.each("truncated", truncated).astype(bool))
+            self._gone = self._gone | over | host.each("truncated", truncated).astype(bool)
+            seen, allowed = stack(obs, info, self._gone, self._seen)
             paid = pay(self._seen, joint, seen, over, self._allowed, allowed)
             self._seen, self._allowed = seen, allowed
             form = {"one": lambda: float(paid[0]), "tuple": lambda: paid, "dict": lambda: dict(zip(host.keys, paid))}

@@ -11,7 +11,7 @@ import numpy as np
 from mairl.core.errors import InvalidGame
 from mairl.core.host import HostGame, HostStep
 from mairl.data.codec import joint_codec
-from mairl.games.adapters.from_pettingzoo import _title, check_horizon, encode, host_game, number, two
+from mairl.games.adapters.from_pettingzoo import _title, check_horizon, encode, host_game, number, started
 
 RewardOf = Callable[[Any, dict], Any]
 
@@ -83,7 +83,7 @@ class GymnasiumHost:
 
     def reset(self, seed: int) -> HostStep:
         """See `HostEnv`."""
-        obs, info = two(self.env.reset(seed=int(seed)), self.title)
+        obs, info = started(self.env.reset(seed=int(seed)), self.title)
         self._elapsed = 0
         count = len(self.keys)
         self._gone, self._terminated = np.zeros(count, bool), np.zeros(count, bool)

@@ -91,7 +91,7 @@ class ParallelHost:
     def reset(self, seed: int) -> HostStep:
         """See `HostEnv`."""
         try:
-            obs, info = two(self.env.reset(seed=int(seed)), self.title)
+            obs, info = started(self.env.reset(seed=int(seed)), self.title)
         except TypeError as error:
             if "seed" in str(error):
                 raise InvalidGame(
@@ -165,7 +165,7 @@ class ParallelHost:
         return HostStep(stacked, masks, present, reward, terminated, truncated, np.asarray(over))
 
 
-def two(result: Any, title: str) -> tuple[Any, Any]:
+def started(result: Any, title: str) -> tuple[Any, Any]:
     """Observations and infos, as `reset` gives them.
 
     Raises:
